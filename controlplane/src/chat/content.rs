@@ -1,0 +1,129 @@
+//! What a message holds: a role and parts.
+//!
+//! The same JSON is stored, sent to clients and shown by the API. What only a provider understands
+//! (signed thinking, server-tool blocks) is kept beside the part as `raw`, byte for byte, so that
+//! it can go back unchanged; `raw` never leaves the server except towards that provider.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A person, or a program that speaks for one.
+    User,
+    /// The model.
+    Assistant,
+    /// Results of tools, sealed as one batch per step.
+    Tool,
+}
+
+impl Role {
+    /// The text in SQL and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// One part of a message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Part {
+    /// Prose, in Markdown.
+    Text {
+        /// Never empty in a stored message.
+        text: String,
+    },
+    /// The model's thinking, as far as the provider shows it.
+    Reasoning {
+        /// May be empty where the provider shows only a signature.
+        text: String,
+    },
+    /// The model asks for a tool.
+    ToolCall {
+        /// As the provider names it; unique within the chat.
+        tool_call_id: String,
+        /// The tool's name.
+        name: String,
+        /// Its arguments: an object, or the text as it came where it is not valid JSON.
+        #[schema(value_type = Object)]
+        args: serde_json::Value,
+    },
+    /// What the tool answered.
+    ToolResult {
+        /// Of the call.
+        tool_call_id: String,
+        /// The tool's name.
+        name: String,
+        /// JSON for people and programs; the model sees it as text.
+        #[schema(value_type = Object)]
+        result: serde_json::Value,
+        /// Whether the tool says that it went wrong.
+        #[serde(default)]
+        is_error: bool,
+        /// From dispatch to answer, in milliseconds.
+        #[serde(default)]
+        duration_ms: u64,
+    },
+    /// A remark of the system in the place where it happened, such as "interrupted".
+    Notice {
+        /// Stable: `interrupted`, `step_limit`, `fallback`, `outcome_unknown`.
+        code: String,
+        /// For people.
+        text: String,
+    },
+}
+
+impl Part {
+    /// The tool call id of a call or a result.
+    #[must_use]
+    pub fn tool_call_id(&self) -> Option<&str> {
+        match self {
+            Self::ToolCall { tool_call_id, .. } | Self::ToolResult { tool_call_id, .. } => {
+                Some(tool_call_id)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A part as it is stored: with the provider's own block beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredPart {
+    /// What clients see.
+    pub part: Part,
+    /// The provider's block, byte for byte; only for the provider kind in `raw_kind`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<Box<RawValue>>,
+}
+
+impl From<Part> for StoredPart {
+    fn from(part: Part) -> Self {
+        Self { part, raw: None }
+    }
+}
+
+/// Tokens of one model call, normalised over all providers. Unknown counts are zero and `source`
+/// says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Usage {
+    /// Input tokens that were neither read from nor written to a cache.
+    pub input: u64,
+    /// Input tokens read from a cache.
+    pub cache_read: u64,
+    /// Input tokens written to a cache.
+    pub cache_write: u64,
+    /// Output tokens, reasoning included.
+    pub output: u64,
+    /// Reasoning tokens among the output.
+    pub reasoning: u64,
+    /// `provider`, or `unknown` where the provider sent none or nonsense.
+    pub source: String,
+}

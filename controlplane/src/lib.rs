@@ -1,0 +1,4 @@
+//! The Holdfast server.
+pub mod chat;
+pub mod llm;
+pub mod time;

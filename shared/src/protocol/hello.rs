@@ -1,0 +1,50 @@
+//! The first message each way. Its bytes never change, in any version: a peer of any age can read
+//! it and say why it does not go on.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{InstanceId, ReplicaId, WorkspaceId};
+
+/// What the daemon says first. Identity comes from the certificate alone; nothing here is trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Lowest minor version the daemon speaks.
+    pub minor_min: u32,
+    /// Highest minor version the daemon speaks.
+    pub minor_max: u32,
+    /// Program version, such as `0.1.0`.
+    pub version: String,
+    /// New at every start of the daemon.
+    pub instance_id: InstanceId,
+    /// Names of what the daemon can do beyond the version, ascending.
+    pub features: Vec<String>,
+    /// Operating system and architecture as Rust names them, `linux` and `x86_64`.
+    pub os: String,
+    /// See [`Hello::os`].
+    pub arch: String,
+    /// The machine's name.
+    pub hostname: String,
+    /// Absolute path of the workspace's root.
+    pub root: String,
+    /// Unix milliseconds by the daemon's wall clock, so that a skew can be named.
+    pub now_ms: i64,
+}
+
+/// What the control plane answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The minor version both speak: the lower of the two maxima.
+    pub minor: u32,
+    /// Program version of the control plane.
+    pub version: String,
+    /// The replica at the other end.
+    pub replica_id: ReplicaId,
+    /// The workspace the certificate names.
+    pub workspace_id: WorkspaceId,
+    /// The workspace's name, for logs and `agentd status`.
+    pub workspace_name: String,
+    /// Raised at each accepted hello of this workspace; the higher link wins.
+    pub link_epoch: u64,
+    /// Unix milliseconds by the control plane's wall clock.
+    pub now_ms: i64,
+}
