@@ -1,0 +1,56 @@
+//! `cargo xtask test`: every test, from a clean clone.
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::command::{self, in_path, stage};
+use crate::setup;
+
+#[derive(Args)]
+pub struct Options {
+    /// Leaves out the web UI's unit tests and the browser.
+    #[arg(long)]
+    no_web: bool,
+}
+
+/// Sets up what is missing, then runs: web units, Rust (both databases), doc tests, browser.
+pub fn run(root: &Path, options: &Options) -> Result<()> {
+    setup::postgres()?;
+    let chromium = if options.no_web { None } else { Some(setup::chromium()?) };
+    setup::web(root)?;
+    if chromium.is_some() {
+        stage("web: types and unit tests");
+        command::run(command::web(root, "npm").args(["run", "--silent", "typecheck"]))?;
+        command::run(command::web(root, "npm").args(["run", "--silent", "test"]))?;
+    }
+    stage("the two programs");
+    command::run(command::cargo(root).args(["build", "--locked", "--workspace", "--bins"]))?;
+    stage("Rust tests, on SQLite and on Postgres");
+    let mut tests = command::cargo(root);
+    if in_path("cargo-nextest").is_some() {
+        tests.args(["nextest", "run", "--locked", "--workspace", "--all-targets"]);
+    } else {
+        println!("cargo-nextest is not installed; using cargo test (slower)");
+        tests.args(["test", "--locked", "--workspace", "--all-targets"]);
+    }
+    command::run(&mut tests)?;
+    if let Some(chromium) = chromium {
+        stage("the newcomer's journey and every screen, in Chromium");
+        let mut browser = command::web(root, "node");
+        browser.arg("e2e/run.mjs");
+        browser.env("HOLDFAST_TEST_CHROMIUM", chromium);
+        browser.env("HOLDFAST_BIN_DIR", bin_dir(root));
+        command::run(&mut browser)?;
+    }
+    println!("\nAll tests passed.");
+    Ok(())
+}
+
+/// Where cargo puts debug binaries.
+pub fn bin_dir(root: &Path) -> std::path::PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), Into::into)
+        .join("debug")
+}
