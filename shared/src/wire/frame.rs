@@ -91,16 +91,22 @@ impl Frame {
 
     /// Appends the frame's bytes. Errors if the body is over its limit; `out` is then unchanged.
     pub fn write_to(&self, out: &mut BytesMut) -> Result<(), FrameError> {
+        let header = self.header()?;
+        out.reserve(HEADER_BYTES + self.body.len());
+        out.put_slice(&header);
+        out.put_slice(&self.body);
+        Ok(())
+    }
+
+    /// What stands before the body. Errors if the body is over its limit.
+    pub fn header(&self) -> Result<[u8; HEADER_BYTES], FrameError> {
         let limit = self.kind.max_bytes();
         if self.body.len() > limit {
             return Err(FrameError::TooLarge { len: self.body.len(), limit });
         }
-        out.reserve(HEADER_BYTES + self.body.len());
         let len = u32::try_from(self.body.len() + 1).expect("both limits are far under 4 GiB");
-        out.put_u32(len);
-        out.put_u8(self.kind.byte());
-        out.put_slice(&self.body);
-        Ok(())
+        let [a, b, c, d] = len.to_be_bytes();
+        Ok([a, b, c, d, self.kind.byte()])
     }
 }
 
@@ -120,6 +126,24 @@ impl FrameDecoder {
     /// Adds bytes as they came.
     pub fn push(&mut self, chunk: &[u8]) {
         self.buffer.extend_from_slice(chunk);
+    }
+
+    /// Where a reader appends bytes as they come, with room for what the frame still misses.
+    ///
+    /// The room is bounded: the length of a frame is checked before it is asked for here.
+    #[cfg(feature = "runtime")]
+    pub(crate) fn room(&mut self) -> &mut BytesMut {
+        const AT_LEAST: usize = 4 * 1024;
+        let missing = match self.buffer.first_chunk::<4>() {
+            Some(header) => {
+                let wanted =
+                    4 + (u32::from_be_bytes(*header) as usize).min(MESSAGE_FRAME_MAX_BYTES + 1);
+                wanted.saturating_sub(self.buffer.len())
+            }
+            None => 0,
+        };
+        self.buffer.reserve(missing.max(AT_LEAST));
+        &mut self.buffer
     }
 
     /// The next whole frame, if there is one. A header over its limit is refused at once, before

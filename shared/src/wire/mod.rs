@@ -10,7 +10,15 @@
 pub mod bytes;
 pub mod codec;
 pub mod frame;
+#[cfg(feature = "runtime")]
+pub mod incoming;
+#[cfg(feature = "runtime")]
+pub mod io;
 pub mod optional_bytes;
 
 pub use codec::{DecodeError, decode, encode};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameKind};
+#[cfg(feature = "runtime")]
+pub use incoming::{Answerer, BodyError, BodyReader, Dispatch, IncomingCall, ReceiveError};
+#[cfg(feature = "runtime")]
+pub use io::{FrameReader, FrameWriter, OpenStreams, ReadError, ReadHalf, WriteError, WriteHalf};
