@@ -10,6 +10,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod fault;
 pub mod ids;
 #[cfg(feature = "runtime")]
 pub mod lifecycle;
