@@ -1,4 +1,5 @@
 //! The Holdfast server.
 pub mod chat;
+pub mod fleet;
 pub mod llm;
 pub mod time;

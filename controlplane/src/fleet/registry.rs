@@ -1,0 +1,277 @@
+//! The table of workspaces and their current links.
+//!
+//! Guarded by one short mutex for the table and one per entry; neither is held across an await.
+//! What an entry shows goes through a `watch` with a generation, so a reader can wait for "newer
+//! than N" and never misses the last state.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shared::clock::Clock;
+use shared::ids::{IdSource, WorkspaceId};
+use shared::limits::STREAMS_PER_PEER;
+use shared::protocol::hello::Hello;
+use shared::wire::OpenStreams;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::acknowledge::Acknowledgements;
+use super::client::WorkspaceLink;
+use super::presence::Presence;
+
+/// Streams that reads and followers may hold at once. The rest of what the daemon allows stays
+/// free for operations, so that *stop* never waits behind a wall of followers.
+const READS_MAX: usize = STREAMS_PER_PEER as usize * 3 / 4;
+
+/// Every workspace that was asked for or has connected. Cheap to clone.
+#[derive(Clone)]
+pub struct Fleet {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    entries: Mutex<HashMap<WorkspaceId, Arc<Entry>>>,
+    changes: watch::Sender<u64>,
+}
+
+/// One workspace.
+pub(super) struct Entry {
+    pub(super) id: WorkspaceId,
+    /// Names reads, for logs.
+    pub(super) ids: Arc<dyn IdSource>,
+    pub(super) presence: watch::Sender<Presence>,
+    pub(super) acknowledgements: Acknowledgements,
+    current: Mutex<Option<Current>>,
+}
+
+/// The link that calls go over.
+#[derive(Clone)]
+pub(super) struct Current {
+    pub(super) streams: Arc<dyn OpenStreams>,
+    pub(super) reads: Arc<Semaphore>,
+    pub(super) gone: CancellationToken,
+    epoch: u64,
+}
+
+/// A link that has said hello.
+pub struct NewLink {
+    /// By the certificate.
+    pub workspace_id: WorkspaceId,
+    /// Highest wins.
+    pub epoch: u64,
+    /// What the daemon said.
+    pub hello: Hello,
+    /// How to open calls.
+    pub streams: Arc<dyn OpenStreams>,
+}
+
+impl Fleet {
+    /// A fleet in which nobody is connected.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
+        let (changes, _) = watch::channel(0);
+        Self { shared: Arc::new(Shared { clock, ids, entries: Mutex::default(), changes }) }
+    }
+
+    /// The way to a workspace, connected or not. The caller has checked that it exists.
+    #[must_use]
+    pub fn workspace(&self, id: WorkspaceId) -> WorkspaceLink {
+        WorkspaceLink::new(self.entry(id))
+    }
+
+    /// What is known of a workspace now. Never adds one to the table.
+    #[must_use]
+    pub fn presence(&self, id: WorkspaceId) -> Presence {
+        lock(&self.shared.entries)
+            .get(&id)
+            .map(|entry| entry.presence.borrow().clone())
+            .unwrap_or_default()
+    }
+
+    /// A counter that rises with every change of any workspace. A hint: read what you show again.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Workspaces that changed after the counter stood at `generation`, in no order.
+    #[must_use]
+    pub fn changed_since(&self, generation: u64) -> Vec<WorkspaceId> {
+        lock(&self.shared.entries)
+            .values()
+            .filter(|entry| entry.presence.borrow().generation > generation)
+            .map(|entry| entry.id)
+            .collect()
+    }
+
+    /// Daemons that are connected now.
+    #[must_use]
+    pub fn connected_count(&self) -> usize {
+        lock(&self.shared.entries)
+            .values()
+            .filter(|entry| entry.presence.borrow().connected)
+            .count()
+    }
+
+    /// Ends the link of a workspace whose device was revoked or that was deleted, and forgets it.
+    pub fn forget(&self, id: WorkspaceId) {
+        let entry = lock(&self.shared.entries).remove(&id);
+        if let Some(entry) = entry {
+            if let Some(current) = lock(&entry.current).take() {
+                current.gone.cancel();
+            }
+            self.shared.show_lost(&entry);
+        }
+    }
+
+    /// Makes `link` the current one unless a newer one is. The older one is told to go.
+    #[must_use]
+    pub fn attach(&self, link: NewLink) -> Option<Attachment> {
+        let entry = self.entry(link.workspace_id);
+        let gone = CancellationToken::new();
+        {
+            let mut current = lock(&entry.current);
+            if current.as_ref().is_some_and(|current| current.epoch >= link.epoch) {
+                return None;
+            }
+            let newest = Current {
+                streams: link.streams,
+                reads: Arc::new(Semaphore::new(READS_MAX)),
+                gone: gone.clone(),
+                epoch: link.epoch,
+            };
+            if let Some(older) = current.replace(newest) {
+                older.gone.cancel();
+            }
+        }
+        let now_ms = self.shared.clock.now_ms();
+        self.shared.show(&entry, |presence| {
+            if !presence.connected {
+                presence.connected = true;
+                presence.since_ms = Some(now_ms);
+            }
+            presence.last_seen_ms = Some(now_ms);
+            presence.clock_skew_ms = link.hello.now_ms.saturating_sub(now_ms);
+            presence.hello = Some(Arc::new(link.hello));
+        });
+        let shared = Arc::clone(&self.shared);
+        Some(Attachment { shared, entry, epoch: link.epoch, displaced: gone })
+    }
+
+    fn entry(&self, id: WorkspaceId) -> Arc<Entry> {
+        let mut entries = lock(&self.shared.entries);
+        Arc::clone(
+            entries
+                .entry(id)
+                .or_insert_with(|| Arc::new(Entry::new(id, Arc::clone(&self.shared.ids)))),
+        )
+    }
+}
+
+impl Shared {
+    /// Changes what an entry shows, under a new generation, and wakes who waits.
+    fn show(&self, entry: &Entry, change: impl FnOnce(&mut Presence)) {
+        // The table's counter is raised while the entry's value is locked, so that whoever sees
+        // the counter also sees the value.
+        entry.presence.send_modify(|presence| {
+            change(presence);
+            self.changes.send_modify(|generation| {
+                *generation += 1;
+                presence.generation = *generation;
+            });
+        });
+    }
+
+    fn show_lost(&self, entry: &Entry) {
+        let now_ms = self.clock.now_ms();
+        self.show(entry, |presence| {
+            if presence.connected {
+                presence.connected = false;
+                presence.since_ms = Some(now_ms);
+            }
+            presence.rtt = None;
+        });
+    }
+}
+
+impl Entry {
+    fn new(id: WorkspaceId, ids: Arc<dyn IdSource>) -> Self {
+        let (presence, _) = watch::channel(Presence::default());
+        let acknowledgements = Acknowledgements::default();
+        Self { id, ids, presence, acknowledgements, current: Mutex::new(None) }
+    }
+
+    pub(super) fn current(&self) -> Option<Current> {
+        lock(&self.current).clone()
+    }
+}
+
+/// Holds a link in the table; dropping it takes the link out, unless a newer one is there.
+pub struct Attachment {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    epoch: u64,
+    displaced: CancellationToken,
+}
+
+impl Attachment {
+    /// Cancelled when a newer link took over, or the workspace was forgotten.
+    #[must_use]
+    pub const fn displaced(&self) -> &CancellationToken {
+        &self.displaced
+    }
+
+    /// Notes a proven round trip.
+    pub fn saw_round_trip(&self, rtt: Duration) {
+        if !self.is_current() {
+            return;
+        }
+        let now_ms = self.shared.clock.now_ms();
+        self.shared.show(&self.entry, |presence| {
+            if !presence.connected {
+                presence.connected = true;
+                presence.since_ms = Some(now_ms);
+            }
+            presence.rtt = Some(rtt);
+            presence.last_seen_ms = Some(now_ms);
+        });
+    }
+
+    /// Notes that nothing has come back for too long; the link itself may still recover.
+    pub fn missed_round_trips(&self) {
+        if self.is_current() {
+            self.shared.show_lost(&self.entry);
+        }
+    }
+
+    /// Waits for operations to acknowledge and takes up to 1,000 of them. Cancel-safe.
+    pub async fn next_acknowledgements(&self) -> Vec<shared::ids::OpId> {
+        self.entry.acknowledgements.take().await
+    }
+
+    fn is_current(&self) -> bool {
+        lock(&self.entry.current).as_ref().is_some_and(|current| current.epoch == self.epoch)
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let was_current = {
+            let mut current = lock(&self.entry.current);
+            let mine = current.as_ref().is_some_and(|current| current.epoch == self.epoch);
+            mine.then(|| current.take()).flatten()
+        };
+        if let Some(current) = was_current {
+            current.gone.cancel();
+            self.shared.show_lost(&self.entry);
+        }
+    }
+}
+
+/// A poisoned lock is taken all the same: every section here leaves the data whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
