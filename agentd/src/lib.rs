@@ -1,1 +1,28 @@
-//! agentd
+//! The daemon of one workspace.
+//!
+//! It runs processes, reads and edits files, and keeps the journal that makes every operation run
+//! at most once. It dials the control plane and listens nowhere but on a 0600 Unix socket for its
+//! own command line.
+//!
+//! ```text
+//!            link (QUIC, dials out)        local socket (status, ps)
+//!                    │ calls                      │
+//!                    ▼                            │
+//!                dispatch ── one match ───────────┤
+//!              │       │       │                  │
+//!              ▼       ▼       ▼                  ▼
+//!          journal  process  files            (handles)
+//!              │       │       │
+//!              └─ records ─────┴──►  state directory, locked
+//! ```
+//!
+//! | Module | Owns |
+//! |---|---|
+//! | [`options`], [`command`] | the command line and what each command does |
+//! | [`state_dir`] | the locked directory everything durable lives in |
+
+#![deny(unsafe_code)]
+
+pub mod command;
+pub mod options;
+pub mod state_dir;

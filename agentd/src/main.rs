@@ -1,1 +1,52 @@
-fn main() {}
+//! `agentd`: arguments, logging, runtime, exit code; nothing else.
+
+use std::process::ExitCode;
+
+use agentd::options::{Cli, LogFormat};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // Prints help and usage errors by itself: exit code 0 or 2.
+    let cli = Cli::parse();
+    start_logging(&cli);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("agentd: could not start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ending = runtime.block_on(agentd::command::execute(cli));
+    // A blocking job that hangs (a dead network file system) must not hold the exit.
+    runtime.shutdown_background();
+    if let Err(error) = &ending {
+        report(error);
+    }
+    ExitCode::from(ending.err().map_or(0, |error| error.exit_code()))
+}
+
+/// Logs go to standard error, so that standard output is the command's answer alone.
+fn start_logging(cli: &Cli) {
+    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match cli.log_format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_target(false).init(),
+    }
+}
+
+/// One line for people: the error and the chain of its causes.
+fn report(error: &agentd::command::CommandError) {
+    use std::error::Error;
+    use std::io::Write;
+
+    let mut text = format!("agentd: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    // Standard error may be closed; the exit code still says it.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
