@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use shared::protocol::files::BytesPage;
 use shared::protocol::process::{FollowItem, OutputPage, OutputStream, ProcessView};
-use shared::wire::{Frame, FrameKind, ReadError};
+use shared::wire::{Frame, FrameError, FrameKind, ReadError};
 
 use super::client::{CallError, Rest, UnknownReason, malformed, unknown};
 
@@ -172,7 +172,9 @@ impl FollowStream {
 async fn next_frame(rest: &mut Rest) -> Result<Frame, CallError> {
     match rest.frames.next().await {
         Ok(Some(frame)) => Ok(frame),
-        Ok(None) | Err(ReadError::Io(_)) => Err(unknown(UnknownReason::LinkLost)),
+        Ok(None) | Err(ReadError::Io(_) | ReadError::Frame(FrameError::Truncated { .. })) => {
+            Err(unknown(UnknownReason::LinkLost))
+        }
         Err(ReadError::Frame(error)) => Err(malformed(&error.to_string())),
     }
 }

@@ -15,7 +15,7 @@ use shared::ids::{CallId, OpId, WorkspaceId};
 use shared::protocol::call::{CallHeader, Fence};
 use shared::protocol::process::{FollowOutput, Following};
 use shared::protocol::{ErrorCode, Method, MethodKind, Outcome, Reply, WireError};
-use shared::wire::{Frame, FrameKind, FrameReader, FrameWriter, ReadError, WriteError};
+use shared::wire::{Frame, FrameError, FrameKind, FrameReader, FrameWriter, ReadError, WriteError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::body::{FollowStream, RawBody, RawLength};
@@ -325,7 +325,9 @@ async fn exchange(
         Ok(Some(Frame { kind: FrameKind::Raw, .. })) => {
             Err(malformed("raw bytes stand before the head of the answer"))
         }
-        Ok(None) | Err(ReadError::Io(_)) => Err(unknown(UnknownReason::LinkLost)),
+        Ok(None) | Err(ReadError::Io(_) | ReadError::Frame(FrameError::Truncated { .. })) => {
+            Err(unknown(UnknownReason::LinkLost))
+        }
         Err(ReadError::Frame(error)) => Err(malformed(&error.to_string())),
     }
 }

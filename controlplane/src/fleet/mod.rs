@@ -15,6 +15,8 @@ mod body;
 mod client;
 mod presence;
 mod registry;
+#[cfg(test)]
+mod tests;
 
 pub use body::{FollowEvent, FollowStream, RawBody, RawLength};
 pub use client::{CallError, Deadline, Operation, UnknownReason, WorkspaceLink};

@@ -1,4 +1,6 @@
-//! Aids for tests: a clock that is moved by hand and ids that repeat.
+//! Aids for tests: a clock that is moved by hand, ids that repeat, a link with faults.
+
+pub mod link;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
