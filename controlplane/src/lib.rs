@@ -3,3 +3,4 @@ pub mod chat;
 pub mod fleet;
 pub mod llm;
 pub mod time;
+pub mod tools;
