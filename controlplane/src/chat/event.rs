@@ -14,10 +14,11 @@ use utoipa::ToSchema;
 use super::content::{Part, Role, Usage};
 use crate::time::Timestamp;
 
-/// How far a viewer has come: `snapshot_version.history_version.attempt.seq`.
+/// How far a viewer has come: `snapshot_version.history_version.attempt.seq.tag`.
 ///
-/// The first covers everything durable; the other three name a place in the preview of the running
-/// episode (history version, attempt) and are zero outside one.
+/// The first covers everything durable; the next three name a place in the preview of the running
+/// episode (history version, attempt) and are zero outside one. The tag is derived from the chat's
+/// id, so that a cursor of another chat is recognised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The chat's `snapshot_version` up to which durable events were seen.
@@ -26,8 +27,26 @@ pub struct Cursor {
     pub history: i64,
     /// The episode's attempt.
     pub attempt: i64,
-    /// Last preview event seen in the episode, 1-based.
+    /// Last preview event seen in the episode.
     pub seq: u64,
+    /// See [`Cursor::tag_of`].
+    pub tag: u32,
+}
+
+impl Cursor {
+    /// What marks the cursors of one chat: FNV-1a over its id's text.
+    #[must_use]
+    pub fn tag_of(chat: ChatId) -> u32 {
+        let text = chat.to_string();
+        text.bytes()
+            .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    }
+
+    /// The beginning of `chat`: nothing was seen.
+    #[must_use]
+    pub fn start(chat: ChatId) -> Self {
+        Self { tag: Self::tag_of(chat), ..Self::default() }
+    }
 }
 
 /// The text is not a cursor.
@@ -37,7 +56,8 @@ pub struct InvalidCursor;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}.{}", self.snapshot, self.history, self.attempt, self.seq)
+        let Self { snapshot, history, attempt, seq, tag } = self;
+        write!(f, "{snapshot}.{history}.{attempt}.{seq}.{tag}")
     }
 }
 
@@ -52,10 +72,11 @@ impl FromStr for Cursor {
             text.split('.').map(|field| field.parse::<i64>().map_err(|_| InvalidCursor));
         let mut next = || fields.next().unwrap_or(Err(InvalidCursor));
         let (snapshot, history, attempt, seq) = (next()?, next()?, next()?, next()?);
+        let tag = u32::try_from(next()?).map_err(|_| InvalidCursor)?;
         if fields.next().is_some() {
             return Err(InvalidCursor);
         }
-        Ok(Self { snapshot, history, attempt, seq: seq.unsigned_abs() })
+        Ok(Self { snapshot, history, attempt, seq: seq.unsigned_abs(), tag })
     }
 }
 
@@ -76,7 +97,7 @@ impl<'de> Deserialize<'de> for Cursor {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Envelope {
     /// Pass it back to resume after this event.
-    #[schema(value_type = String, example = "12.9.1.48")]
+    #[schema(value_type = String, example = "12.9.1.48.2166136261")]
     pub cursor: Cursor,
     /// What happened.
     #[serde(flatten)]
@@ -106,7 +127,7 @@ pub enum ChatEvent {
     },
     /// Drop every preview part; a new episode begins, or none runs.
     PreviewReset,
-    /// The chat's status.
+    /// The chat's status. Ends the retry phase, if there is one; a `retry` follows while it goes on.
     Status {
         /// The status.
         status: ChatStatus,
@@ -159,7 +180,7 @@ pub enum ChatEvent {
     },
     /// The cursor cannot be resumed: drop everything; a fresh snapshot follows.
     Resync {
-        /// `cursor_invalid`, `resync_required` or `slow_consumer`.
+        /// `cursor_invalid` or `resync_required`.
         reason: String,
     },
     /// The snapshot after (re)subscribing is complete; everything from here on is live.
@@ -247,7 +268,8 @@ pub struct PreviewPart {
     pub history_version: i64,
     /// The episode.
     pub attempt: i64,
-    /// Ascending in the episode, from 1; a merged delta carries the last seq it covers.
+    /// Ascending in the episode; a merged delta carries the last seq it covers. Its first value is
+    /// arbitrary and stays under 2^53, so that JavaScript holds it exactly.
     pub seq: u64,
     /// Which part of the preview, from 0.
     pub index: u32,

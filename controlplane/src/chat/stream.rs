@@ -1,0 +1,376 @@
+//! One viewer of one chat: what it is told, in which order, and how it resumes.
+//!
+//! ```text
+//!                ┌──────── hint, turnover of the episode, poll ────────┐
+//!                ▼                                                     │
+//!  subscribe ► read the row ► messages, queue, status, error, … ► preview ► wait
+//!                                                                  ▲     │
+//!                                                                  └─────┘ news of the episode
+//! ```
+//!
+//! A [`Subscription`] is pulled: it holds a place (a [`Cursor`]) and no buffer beyond what was read
+//! in one go. Both wake-ups are subscribed to *before* the first read, so nothing that is committed
+//! or said afterwards can be missed; and the row is read again after every opening or closing of an
+//! episode *before* its preview is touched, so that a message always comes before the reset that
+//! takes its preview away.
+//!
+//! A reader that falls behind is sent merged text. One that does not read at all is closed, see
+//! [`Lag`]. Either resumes exactly from its cursor.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use shared::clock::Clock;
+use shared::ids::ChatId;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::event::{ChatEvent, Cursor, Envelope, InvalidCursor};
+use super::hints::Hints;
+use super::hub::{EpisodeKey, Hub, Joined};
+use super::reader::{ChatReader, ChatState, MessageChange, ReadError};
+
+/// Events in one batch.
+const BATCH_EVENTS: usize = 256;
+/// Text of the preview in one batch, about.
+const BATCH_BYTES: usize = 256 * 1024;
+/// Backstop for a lost hint.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// Silence after which a ping is sent.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// Pause before a read that failed is tried again.
+const READ_RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Reads in a row that may fail before the stream gives up.
+const READ_RETRIES: u32 = 30;
+/// What a viewer may be behind.
+const LAG_MAX_BYTES: u64 = 1024 * 1024;
+/// How long it may be that far behind without reading anything.
+const LAG_GRACE: Duration = Duration::from_secs(2);
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamEnd {
+    /// There is no such chat (any more).
+    #[error("there is no such chat")]
+    NotFound,
+    /// The database could not be read for a while.
+    #[error("the chat cannot be read now")]
+    Unavailable(#[source] ReadError),
+}
+
+/// Opens [`Subscription`]s. Cheap to clone.
+#[derive(Clone)]
+pub struct Streams {
+    hub: Hub,
+    hints: Hints,
+    reader: Arc<dyn ChatReader>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Streams {
+    /// Over `reader`, woken by `hints`, with the previews of `hub`.
+    #[must_use]
+    pub fn new(hub: Hub, hints: Hints, reader: Arc<dyn ChatReader>, clock: Arc<dyn Clock>) -> Self {
+        Self { hub, hints, reader, clock }
+    }
+
+    /// Follows `chat` from `cursor`, or from the beginning. The caller has checked that the viewer
+    /// may see the chat.
+    ///
+    /// A cursor that is no cursor (the outer `Some` holds an error), lies in the future or belongs
+    /// to another chat is answered with `resync` and a fresh snapshot.
+    #[must_use]
+    pub fn subscribe(
+        &self,
+        chat: ChatId,
+        cursor: Option<Result<Cursor, InvalidCursor>>,
+    ) -> Subscription {
+        // Before the first read, otherwise what happens in between is lost.
+        let hint = self.hints.chat(chat);
+        let channel = self.hub.join(chat);
+        let news = channel.news();
+        let start = Cursor::start(chat);
+        let (place, invalid) = match cursor {
+            None => (start, false),
+            Some(Ok(cursor)) if cursor.tag == start.tag => (cursor, false),
+            Some(_) => (start, true),
+        };
+        let read_bytes = Arc::new(AtomicU64::new(channel.published_bytes()));
+        let now = Instant::now();
+        Subscription {
+            streams: self.clone(),
+            chat,
+            hint,
+            news,
+            channel,
+            place,
+            known: None,
+            outbox: VecDeque::new(),
+            resync: invalid.then_some("cursor_invalid"),
+            row_due: true,
+            row_read_at: now,
+            told_at: now,
+            turnover: u64::MAX,
+            ready: false,
+            read_bytes,
+            failures: 0,
+        }
+    }
+}
+
+/// One viewer's stream. Pull it with [`next`](Self::next).
+pub struct Subscription {
+    streams: Streams,
+    chat: ChatId,
+    hint: watch::Receiver<()>,
+    news: watch::Receiver<()>,
+    channel: Joined,
+    /// After the last event of the outbox, or the last one handed out.
+    place: Cursor,
+    /// The row as the viewer was last told.
+    known: Option<ChatState>,
+    outbox: VecDeque<Envelope>,
+    resync: Option<&'static str>,
+    row_due: bool,
+    row_read_at: Instant,
+    told_at: Instant,
+    /// Turnover of the channel before the row was last read.
+    turnover: u64,
+    ready: bool,
+    read_bytes: Arc<AtomicU64>,
+    failures: u32,
+}
+
+impl Subscription {
+    /// The next events, at least one and at most 256. Cancel safe. After `Ready` everything is
+    /// live.
+    ///
+    /// # Errors
+    /// The reason why there will be no more.
+    pub async fn next(&mut self) -> Result<Vec<Envelope>, StreamEnd> {
+        self.read_bytes.store(self.channel.published_bytes(), Ordering::Relaxed);
+        while self.outbox.is_empty() {
+            if self.row_due {
+                self.read_row().await?;
+            } else if !self.look_at_preview() {
+                self.rest().await;
+            }
+        }
+        self.told_at = Instant::now();
+        let count = self.outbox.len().min(BATCH_EVENTS);
+        Ok(self.outbox.drain(..count).collect())
+    }
+
+    /// Tells, while a batch is being sent, that the viewer does not read.
+    #[must_use]
+    pub fn lag(&self) -> Lag {
+        let channel = self.channel.clone();
+        let news = channel.news();
+        Lag { channel, news, read_bytes: Arc::clone(&self.read_bytes) }
+    }
+
+    async fn read_row(&mut self) -> Result<(), StreamEnd> {
+        // Both before the read: what comes during it is looked at again.
+        let turnover = self.channel.turnover();
+        self.hint.borrow_and_update();
+        match self.streams.reader.changes(self.chat, self.place.snapshot).await {
+            Ok(Some(state)) => {
+                self.turnover = turnover;
+                self.row_read_at = Instant::now();
+                self.row_due = false;
+                self.failures = 0;
+                self.tell_row(state);
+                Ok(())
+            }
+            Ok(None) => Err(StreamEnd::NotFound),
+            Err(error) if self.failures >= READ_RETRIES => Err(StreamEnd::Unavailable(error)),
+            Err(error) => {
+                self.failures += 1;
+                tracing::warn!(chat.id = %self.chat, error = &error as &dyn std::error::Error,
+                    "a stream could not read its chat; it tries again");
+                tokio::time::sleep(READ_RETRY_PAUSE).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn tell_row(&mut self, mut state: ChatState) {
+        if self.known.is_none() && is_ahead(&self.place, &state) {
+            self.resync = Some("cursor_invalid");
+        }
+        if let Some(reason) = self.resync.take() {
+            let behind = self.place.snapshot != 0;
+            self.place = Cursor::start(self.chat);
+            self.tell(ChatEvent::Resync { reason: reason.to_owned() });
+            if behind {
+                // What was read begins after the cursor that is no longer believed.
+                self.row_due = true;
+                return;
+            }
+        }
+        self.tell_messages(std::mem::take(&mut state.changes));
+        self.place.snapshot = state.head.snapshot_version;
+        let known = self.known.replace(state);
+        self.tell_state(known.as_ref());
+    }
+
+    fn tell_messages(&mut self, mut changes: Vec<MessageChange>) {
+        if self.place.snapshot == 0 {
+            // Who knows nothing has nothing to remove.
+            changes.retain(|change| matches!(change, MessageChange::Present(_)));
+        }
+        let mut usage = None;
+        let revisions: Vec<i64> = changes.iter().map(MessageChange::revision).collect();
+        for (at, change) in changes.into_iter().enumerate() {
+            // A revision counts as seen only with the last of its messages.
+            if revisions.get(at + 1) != Some(&revisions[at]) {
+                self.place.snapshot = revisions[at];
+            }
+            self.tell(match change {
+                MessageChange::Removed { id, .. } => ChatEvent::MessageRemoved { id },
+                MessageChange::Present(message) => {
+                    usage = message.usage.clone().or(usage);
+                    ChatEvent::Message { message }
+                }
+            });
+        }
+        if let Some(usage) = usage {
+            self.tell(ChatEvent::Usage { usage });
+        }
+    }
+
+    /// Everything about the chat that is not a message, as far as it differs from `known`.
+    fn tell_state(&mut self, known: Option<&ChatState>) {
+        let Some(state) = &self.known else { return };
+        let mut events = Vec::new();
+        if known.is_none_or(|known| title_of(known) != title_of(state)) {
+            events.push(ChatEvent::Chat { chat: state.head.clone() });
+        }
+        if known.is_none_or(|known| known.queue != state.queue) {
+            events.push(ChatEvent::Queue { items: state.queue.clone() });
+        }
+        // A new status ends the retry phase of a client, so it also tells that one is over.
+        let retry_changed = known.is_some_and(|known| known.retry != state.retry);
+        let status_due =
+            retry_changed || known.is_none_or(|known| known.head.status != state.head.status);
+        if status_due {
+            events.push(ChatEvent::Status { status: state.head.status });
+        }
+        if known.is_none_or(|known| known.error != state.error) {
+            events.push(ChatEvent::Error { error: state.error.clone() });
+        }
+        if known.is_none() {
+            events.push(ChatEvent::ActionRequired { actions: Vec::new() });
+        }
+        if let Some(retry) = state.retry.as_ref().filter(|_| status_due) {
+            let left = retry.retry_at.0.saturating_sub(self.streams.clock.now_ms());
+            events.push(ChatEvent::Retry {
+                attempt: retry.attempt,
+                delay_ms: left.max(0).unsigned_abs().min(retry.delay_ms),
+                retry_at: retry.retry_at,
+                error: retry.error.clone(),
+            });
+        }
+        for event in events {
+            self.tell(event);
+        }
+    }
+
+    /// Tells what is new in the preview. Whether there was anything to do.
+    fn look_at_preview(&mut self) -> bool {
+        self.news.borrow_and_update();
+        let has = EpisodeKey { history: self.place.history, attempt: self.place.attempt };
+        let glance = self.channel.glance(has, self.place.seq, BATCH_BYTES);
+        if glance.turnover != self.turnover {
+            self.row_due = true;
+            return true;
+        }
+        let row = self.known.as_ref().map_or(EpisodeKey::default(), |state| EpisodeKey {
+            history: state.history_version,
+            attempt: state.attempt,
+        });
+        let none = EpisodeKey::default();
+        // An episode that the row does not name is history already, or of a worker that lost the
+        // chat.
+        let (key, walk) = glance.preview.filter(|(key, _)| *key == row).unwrap_or_default();
+        let before = self.outbox.len();
+        if key != has || walk.reset && key != none {
+            (self.place.history, self.place.attempt) = (key.history, key.attempt);
+            self.place.seq = if walk.parts.is_empty() { walk.seq } else { 0 };
+            self.tell(ChatEvent::PreviewReset);
+        }
+        for part in walk.parts {
+            self.place.seq = part.seq;
+            self.tell(ChatEvent::Part { part });
+        }
+        self.outbox.len() > before
+    }
+
+    /// Says that the snapshot is complete, or waits for anything new. Cancel safe.
+    async fn rest(&mut self) {
+        if !self.ready {
+            self.ready = true;
+            self.tell(ChatEvent::Ready);
+            return;
+        }
+        tokio::select! {
+            () = changed(&mut self.news) => {}
+            () = changed(&mut self.hint) => self.row_due = true,
+            () = tokio::time::sleep_until(self.row_read_at + POLL_INTERVAL) => self.row_due = true,
+            () = tokio::time::sleep_until(self.told_at + PING_INTERVAL) => self.tell(ChatEvent::Ping),
+        }
+    }
+
+    fn tell(&mut self, event: ChatEvent) {
+        self.outbox.push_back(Envelope { cursor: self.place, event });
+    }
+}
+
+/// Whether the place cannot have been reached yet.
+fn is_ahead(place: &Cursor, state: &ChatState) -> bool {
+    place.snapshot > state.head.snapshot_version
+        || (place.history, place.attempt) > (state.history_version, i64::MAX)
+}
+
+/// What the `chat` event is about.
+fn title_of(state: &ChatState) -> impl PartialEq + use<'_> {
+    let head = &state.head;
+    (&head.title, &head.label, &head.mode, head.model_id, head.workspace_id, head.archived)
+}
+
+/// Waits for a change; for ever, if there will be none.
+async fn changed(receiver: &mut watch::Receiver<()>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Watches one subscription while its transport is busy with sending.
+pub struct Lag {
+    channel: Joined,
+    news: watch::Receiver<()>,
+    read_bytes: Arc<AtomicU64>,
+}
+
+impl Lag {
+    /// Returns when more than 1 MiB was said since the subscription was last pulled, and it was not
+    /// pulled for two seconds more: close the connection with `slow_consumer`. Cancel safe.
+    pub async fn exceeded(&mut self) {
+        loop {
+            let read = self.read_bytes.load(Ordering::Relaxed);
+            if self.channel.published_bytes().saturating_sub(read) > LAG_MAX_BYTES {
+                tokio::time::sleep(LAG_GRACE).await;
+                if self.read_bytes.load(Ordering::Relaxed) == read {
+                    return;
+                }
+            } else {
+                changed(&mut self.news).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
