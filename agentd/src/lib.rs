@@ -20,9 +20,11 @@
 //! |---|---|
 //! | [`options`], [`command`] | the command line and what each command does |
 //! | [`state_dir`] | the locked directory everything durable lives in |
+//! | [`records`] | append-only record files: durable, replayed, compacted |
 
 #![deny(unsafe_code)]
 
 pub mod command;
 pub mod options;
+pub mod records;
 pub mod state_dir;
