@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::programs::Programs;
 
 use crate::limits::{self, FLOOD_BYTES, mib};
-use crate::product::{Product, now};
+use crate::product::{now, start};
 use crate::sample::{Row, RowSpec, Samples};
 
 const RUNS: usize = 300;
@@ -12,7 +13,7 @@ const FLOODS: usize = 3;
 
 /// Every row of the group.
 pub async fn rows() -> Result<Vec<Row>> {
-    let product = Product::start().await?;
+    let product = start().await?;
     let mut bare = limits::bare_spawn("/bin/true", &[], RUNS / 3)?;
     let mut ours = Samples::default();
     for run in 0..RUNS {
@@ -56,9 +57,9 @@ pub async fn rows() -> Result<Vec<Row>> {
 }
 
 /// Starts a process and follows it to its end; its final view.
-async fn run_to_end(product: &Product, request: &Value) -> Result<Value> {
+async fn run_to_end(product: &Programs, request: &Value) -> Result<Value> {
     let path = format!("/workspaces/{}/processes", product.workspace_id);
-    let process = product.post(&path, request).await?;
+    let process = product.api.post(&path, request).await?;
     let id = process["id"].as_str().with_context(|| format!("no process id in {process}"))?;
-    product.wait_process(&format!("{path}/{id}")).await
+    product.api.wait_process(&product.workspace_id, id).await
 }

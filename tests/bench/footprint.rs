@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::limits::mib;
-use crate::product::{Product, bin, now, rss_mib, start_server, terminate};
+use tests::programs::{bin_dir, rss_mib};
+
+use crate::product::{now, start};
 use crate::sample::{Row, RowSpec, Samples};
 
 /// Idle time before memory is read: buffers of the start are given back.
@@ -19,26 +21,26 @@ const STARTS: usize = 10;
 pub async fn rows() -> Result<Vec<Row>> {
     let (idle_ready, idle_rss) = limit_program("idle")?;
     let (http_ready, http_rss) = limit_program("http")?;
-    let mut product = Product::start().await?;
-    for _ in 0..STARTS {
-        product.restart_daemon().await?;
-    }
-    tokio::time::sleep(SETTLE).await;
-
+    let mut product = start().await?;
     let mut daemon_ready = Samples::default();
-    product.daemon_ready.iter().skip(1).for_each(|time| daemon_ready.push(*time));
-    let mut server_ready = Samples::default();
-    let home = tempfile::tempdir()?;
-    for start in 0..=STARTS {
-        let (mut server, _, ready) = start_server(home.path())?;
-        terminate(&mut server)?;
-        if start > 0 {
-            server_ready.push(ready); // the first start also makes the database and the keys
-        }
+    for _ in 0..STARTS {
+        product.stop_daemon().await?;
+        product.start_daemon().await?;
+        daemon_ready.push(product.daemon_ready);
     }
+    let mut server_ready = Samples::default();
+    for _ in 0..STARTS {
+        product.stop_server()?;
+        product.start_server()?;
+        server_ready.push(product.server_ready);
+    }
+    product.stop_daemon().await?;
+    product.start_daemon().await?;
+    tokio::time::sleep(SETTLE).await;
     let daemon_rss = one(product.daemon_rss_mib()?);
     let server_rss = one(product.server_rss_mib()?);
-    let size = |name: &str| -> Result<Samples> { Ok(one(mib(bin(name)?.metadata()?.len()))) };
+    let size =
+        |name: &str| -> Result<Samples> { Ok(one(mib(bin_dir()?.join(name).metadata()?.len()))) };
     let own_size = mib(std::env::current_exe()?.metadata()?.len());
 
     Ok(vec![

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::api::Socket;
+use tests::programs::Programs;
 
 use crate::limits;
 use crate::mock::{Mock, Script};
-use crate::product::{Product, now};
+use crate::product::{now, start};
 use crate::sample::{Row, RowSpec, Samples};
 
 /// Turns that count; two more warm up.
@@ -27,8 +29,8 @@ struct Figures {
 /// Every row of the group.
 pub async fn rows() -> Result<Vec<Row>> {
     let mock = Mock::start(SCRIPT).await?;
-    let product = Product::start().await?;
-    let model = product.model(&mock.base_url).await?;
+    let product = start().await?;
+    let model = product.model("openai_compatible", &mock.base_url).await?;
     let direct = direct(&mock, TURNS).await?;
     let ours = turns(&product, &mock, &model).await?;
     let shell = limits::bare_spawn("/bin/sh", &["-c", "true"], 200)?.p50();
@@ -74,21 +76,22 @@ pub async fn rows() -> Result<Vec<Row>> {
     ])
 }
 
-async fn turns(product: &Product, mock: &Mock, model: &str) -> Result<Figures> {
+async fn turns(product: &Programs, mock: &Mock, model: &str) -> Result<Figures> {
     let mut figures = Figures::default();
     let content = json!([{"type": "text", "text": "go"}]);
     let chat = json!({"workspace_id": product.workspace_id, "model_id": model, "mode": "auto", "content": content});
-    let created = product.post("/chats", &chat).await?;
+    let created = product.api.post("/chats", &chat).await?;
     let id = created["chat"]["id"]
         .as_str()
         .with_context(|| format!("no chat id in {created}"))?
         .to_owned();
-    let mut stream = product.socket(&format!("/chats/{id}/stream")).await?;
+    let mut stream = product.api.socket(&format!("/chats/{id}/stream")).await?;
     stream.until(|event| event["type"] == "status" && event["status"] == "waiting").await?;
     for turn in 0..TURNS + WARM_UP {
         mock.take();
         let start = now();
         product
+            .api
             .post(&format!("/chats/{id}/messages"), &json!({"content": content, "busy": "queue"}))
             .await?;
         let (seen, end) = tokens(&mut stream).await?;
@@ -111,7 +114,7 @@ async fn turns(product: &Product, mock: &Mock, model: &str) -> Result<Figures> {
 }
 
 /// Reads one turn: when each token was first seen, and when the chat was at rest.
-async fn tokens(stream: &mut crate::product::Socket) -> Result<(Vec<Instant>, Instant)> {
+async fn tokens(stream: &mut Socket) -> Result<(Vec<Instant>, Instant)> {
     let mut seen: Vec<Instant> = Vec::new();
     let mut was_running = false;
     loop {

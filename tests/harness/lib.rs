@@ -1,0 +1,11 @@
+//! The harness of the tests that need more than one program.
+//!
+//! ```text
+//! api        speaks HTTP, WebSocket and server-sent events as any client would
+//! programs   the two real programs: start, kill -9, start again
+//! gate       holds a program at a named fault point
+//! ```
+
+pub mod api;
+pub mod gate;
+pub mod programs;

@@ -1,0 +1,295 @@
+//! The two real programs: started in a temporary home, killed by pid, started again.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+
+/// Where the programs lie and how they are started.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// Folder of the binaries; none: beside the test's own.
+    pub bins: Option<PathBuf>,
+    /// A Postgres database; none: SQLite in the home.
+    pub database_url: Option<String>,
+    /// Environment of the control plane.
+    pub server_env: Vec<(String, String)>,
+    /// Environment of the daemon.
+    pub daemon_env: Vec<(String, String)>,
+}
+
+/// A control plane and a daemon with their state.
+pub struct Programs {
+    /// How they are started; may be changed before a restart.
+    pub setting: Setting,
+    home: tempfile::TempDir,
+    server: Option<Child>,
+    daemon: Option<Child>,
+    http: String,
+    quic: String,
+    /// The administrator's client.
+    pub api: Api,
+    /// The joined workspace; empty before [`join`](Self::join).
+    pub workspace_id: String,
+    /// From start to the ready line, of the last start.
+    pub server_ready: Duration,
+    /// From start to the workspace shown as connected, of the last start.
+    pub daemon_ready: Duration,
+}
+
+impl Programs {
+    /// Starts a control plane and sets it up.
+    pub async fn start(setting: Setting) -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        let mut programs = Self {
+            setting,
+            home,
+            server: None,
+            daemon: None,
+            http: "127.0.0.1:0".into(),
+            quic: "127.0.0.1:0".into(),
+            api: Api::new("", "")?,
+            workspace_id: String::new(),
+            server_ready: Duration::ZERO,
+            daemon_ready: Duration::ZERO,
+        };
+        let ready = programs.start_server()?;
+        let setup_url =
+            ready["setup_url"].as_str().with_context(|| format!("no setup_url in {ready}"))?;
+        programs.api = Api::set_up(&format!("http://{}", programs.http), setup_url).await?;
+        Ok(programs)
+    }
+
+    /// Folder in which the workspace's files lie.
+    pub fn root(&self) -> PathBuf {
+        self.home.path().join("root")
+    }
+
+    /// The temporary home of both programs.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Starts the control plane again, at the addresses it had; its ready line.
+    #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+    pub fn start_server(&mut self) -> Result<Value> {
+        let start = Instant::now();
+        let mut command = Command::new(self.bin("controlplane")?);
+        command
+            .args([
+                "serve",
+                "--log-format",
+                "json",
+                "--http",
+                &self.http,
+                "--quic",
+                &self.quic,
+                "--data-dir",
+            ])
+            .arg(self.home.path().join("server"))
+            .envs(self.setting.server_env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(self.log("server.log")?);
+        if let Some(url) = &self.setting.database_url {
+            command.args(["--database-url", url]);
+        }
+        let mut server = command.spawn()?;
+        let mut lines =
+            BufReader::new(server.stdout.take().context("its output is piped")?).lines();
+        let ready = loop {
+            let Some(line) = lines.next() else {
+                let status = server.wait()?;
+                bail!(
+                    "the control plane ended with {status} before it was ready: {}",
+                    self.logged("server.log")
+                );
+            };
+            match serde_json::from_str::<Value>(&line?) {
+                Ok(value) if value["event"] == "ready" => break value,
+                _ => {}
+            }
+        };
+        self.server_ready = start.elapsed();
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = |name: &str| -> Result<String> {
+            let text = ready[name].as_str().with_context(|| format!("no {name} in {ready}"))?;
+            Ok(text.trim_start_matches("http://").trim_end_matches('/').to_owned())
+        };
+        self.http = address("http")?;
+        self.quic = address("quic")?;
+        self.server = Some(server);
+        Ok(ready)
+    }
+
+    /// Makes a workspace, enrols the daemon and waits until it is shown as connected.
+    pub async fn join(&mut self) -> Result<()> {
+        let workspace = self.api.post("/workspaces", &json!({"name": "tests"})).await?;
+        self.workspace_id = workspace["id"].as_str().context("no workspace id")?.to_owned();
+        let path = format!("/workspaces/{}/join-tokens", self.workspace_id);
+        let token = self.api.post(&path, &json!({})).await?;
+        let token = token["token"].as_str().context("no join token")?.to_owned();
+        std::fs::create_dir_all(self.root())?;
+        let mut join = self.agentd()?;
+        join.args(["join", &format!("http://{}", self.http), "--token", &token, "--root"])
+            .arg(self.root());
+        self.run_daemon(join).await
+    }
+
+    /// Starts the enrolled daemon again and waits until it is shown as connected.
+    pub async fn start_daemon(&mut self) -> Result<()> {
+        let mut run = self.agentd()?;
+        run.arg("run");
+        self.run_daemon(run).await
+    }
+
+    /// Starts the enrolled daemon again and does not wait.
+    pub fn start_daemon_unwatched(&mut self) -> Result<()> {
+        let mut run = self.agentd()?;
+        run.arg("run").arg("--state-dir").arg(self.home.path().join("agentd"));
+        self.daemon = Some(run.spawn()?);
+        Ok(())
+    }
+
+    fn agentd(&self) -> Result<Command> {
+        let mut command = Command::new(self.bin("agentd")?);
+        command
+            .envs(self.setting.daemon_env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(self.log("agentd.log")?);
+        Ok(command)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+    async fn run_daemon(&mut self, mut command: Command) -> Result<()> {
+        let mut events = self.api.socket("/events").await?;
+        let start = Instant::now();
+        self.daemon =
+            Some(command.arg("--state-dir").arg(self.home.path().join("agentd")).spawn()?);
+        let id = self.workspace_id.clone();
+        events
+            .until(|event| {
+                event["workspace"]["id"] == id.as_str()
+                    && event["workspace"]["status"] == "connected"
+            })
+            .await
+            .with_context(|| {
+                format!("the daemon did not connect: {}", self.logged("agentd.log"))
+            })?;
+        self.daemon_ready = start.elapsed();
+        Ok(())
+    }
+
+    /// SIGKILL, then reaps.
+    pub fn kill_server(&mut self) -> Result<()> {
+        let mut server = self.server.take().context("no control plane runs")?;
+        server.kill()?;
+        server.wait()?;
+        Ok(())
+    }
+
+    /// SIGKILL, then reaps.
+    pub fn kill_daemon(&mut self) -> Result<()> {
+        let mut daemon = self.daemon.take().context("no daemon runs")?;
+        daemon.kill()?;
+        daemon.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub fn stop_server(&mut self) -> Result<()> {
+        self.server.take().map_or(Ok(()), terminate)
+    }
+
+    /// SIGTERM, then waits for the end, and until the workspace is shown as unreachable.
+    pub async fn stop_daemon(&mut self) -> Result<()> {
+        let mut events = self.api.socket("/events").await?;
+        self.daemon.take().map_or(Ok(()), terminate)?;
+        events.until(|event| event["workspace"]["status"] == "unreachable").await?;
+        Ok(())
+    }
+
+    /// Resident memory of the control plane, in MiB.
+    pub fn server_rss_mib(&self) -> Result<f64> {
+        rss_mib(self.server.as_ref().context("no control plane runs")?.id())
+    }
+
+    /// Resident memory of the daemon, in MiB.
+    pub fn daemon_rss_mib(&self) -> Result<f64> {
+        rss_mib(self.daemon.as_ref().context("no daemon runs")?.id())
+    }
+
+    /// A provider and a model at a Chat Completions base URL; the model's id.
+    pub async fn model(&self, kind: &str, base_url: &str) -> Result<String> {
+        let provider = json!({"kind": kind, "name": format!("{kind} {base_url}"), "base_url": base_url, "api_key": "none"});
+        let provider = self.api.post("/providers", &provider).await?;
+        let model = json!({
+            "provider_id": provider["id"], "model": "test", "display_name": "test", "context_limit": 200_000, "default": true,
+        });
+        let model = self.api.post("/models", &model).await?;
+        Ok(model["id"].as_str().with_context(|| format!("no model id in {model}"))?.to_owned())
+    }
+
+    /// The program's file.
+    pub fn bin(&self, name: &str) -> Result<PathBuf> {
+        let folder = match &self.setting.bins {
+            Some(folder) => folder.clone(),
+            None => bin_dir()?,
+        };
+        let path = folder.join(name);
+        ensure!(path.exists(), "{} is not built: cargo build --bins", path.display());
+        Ok(path)
+    }
+
+    fn log(&self, name: &str) -> Result<std::fs::File> {
+        Ok(std::fs::File::options().create(true).append(true).open(self.home.path().join(name))?)
+    }
+
+    /// The end of a program's log, for messages.
+    pub fn logged(&self, name: &str) -> String {
+        let text = std::fs::read_to_string(self.home.path().join(name)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(30).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        for mut child in self.daemon.take().into_iter().chain(self.server.take()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Folder of the binaries that cargo built beside this test or benchmark.
+pub fn bin_dir() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().context("a program lies in a folder")?;
+    Ok(if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned())
+}
+
+/// Ends a child politely and reaps it.
+pub fn terminate(mut child: Child) -> Result<()> {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id())?);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+    child.wait()?;
+    Ok(())
+}
+
+/// Resident memory of a process, in MiB.
+pub fn rss_mib(pid: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .context("no VmRSS")?;
+    Ok(kib.parse::<f64>()? / 1024.0)
+}
