@@ -95,6 +95,22 @@ impl Api {
         Ok(value)
     }
 
+    /// POST that may be repeated with the same `key`; for servers that
+    /// may be killed before they answer.
+    pub async fn post_idempotent(&self, path: &str, body: &Value, key: &str) -> Result<Value> {
+        let request = self
+            .http
+            .post(format!("{}/api/v1{path}", self.url))
+            .bearer_auth(&self.key)
+            .header("idempotency-key", key)
+            .json(body);
+        let response = request.send().await?;
+        let status = response.status();
+        let value: Value = response.json().await?;
+        ensure!(status.is_success(), "POST {path} answered {status}: {value}");
+        Ok(value)
+    }
+
     /// Every message of a chat, oldest first.
     pub async fn messages(&self, chat_id: &str) -> Result<Vec<Value>> {
         let page = self.get(&format!("/chats/{chat_id}/messages?limit=200")).await?;
