@@ -20,11 +20,13 @@
 //! |---|---|
 //! | [`options`], [`command`] | the command line and what each command does |
 //! | [`state_dir`] | the locked directory everything durable lives in |
+//! | [`journal`] | which operation was done, and with what answer |
 //! | [`records`] | append-only record files: durable, replayed, compacted |
 
 #![deny(unsafe_code)]
 
 pub mod command;
+pub mod journal;
 pub mod options;
 pub mod records;
 pub mod state_dir;

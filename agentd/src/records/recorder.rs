@@ -59,46 +59,56 @@ pub struct Recorder {
     rewritten_len: u64,
 }
 
-type Waiter = oneshot::Sender<Result<Option<Location>, RecorderError>>;
+type Waiter = oneshot::Sender<Result<(), RecorderError>>;
+
+type Then = Box<dyn FnOnce(Location) + Send>;
 
 struct Request {
     /// None: only wait for what was asked before.
     record: Option<Vec<u8>>,
     urgency: Urgency,
+    /// Run when the record is durable, before anything else happens to the file.
+    then: Then,
     waiter: Waiter,
 }
 
 impl RecorderHandle {
     /// Appends one record; durable when it returns.
     ///
+    /// `then` is run as soon as the record is durable and *before a rewrite can happen*: a table
+    /// that learnt of its record only later could be asked for its live records in between, and
+    /// would leave this one out. It may take a lock for a moment and nothing more.
+    ///
     /// The order of calls is the order in the file. Cancelled: the record may still be written.
     pub fn append(
         &self,
         record: Vec<u8>,
         urgency: Urgency,
-    ) -> impl Future<Output = Result<Location, RecorderError>> + Send + 'static {
-        let asked = self.ask(Some(record), urgency);
-        async move { asked.await?.ok_or(RecorderError::Gone) }
+        then: impl FnOnce(Location) + Send + 'static,
+    ) -> impl Future<Output = Result<(), RecorderError>> + Send + 'static {
+        self.ask(Some(record), urgency, Box::new(then))
     }
 
     /// Waits until everything asked for before is durable.
     pub async fn barrier(&self) -> Result<(), RecorderError> {
-        self.ask(None, Urgency::Finish).await.map(drop)
+        self.ask(None, Urgency::Finish, Box::new(drop)).await
     }
 
     /// Appends without waiting; what is lost was only a convenience, or is asked for again.
     pub fn append_soon(&self, record: Vec<u8>, urgency: Urgency) {
         let (waiter, _) = oneshot::channel();
-        let _ = self.requests.try_send(Request { record: Some(record), urgency, waiter });
+        let request = Request { record: Some(record), urgency, then: Box::new(drop), waiter };
+        let _ = self.requests.try_send(request);
     }
 
     fn ask(
         &self,
         record: Option<Vec<u8>>,
         urgency: Urgency,
-    ) -> impl Future<Output = Result<Option<Location>, RecorderError>> + Send + 'static {
+        then: Then,
+    ) -> impl Future<Output = Result<(), RecorderError>> + Send + 'static {
         let (waiter, answer) = oneshot::channel();
-        let request = Request { record, urgency, waiter };
+        let request = Request { record, urgency, then, waiter };
         // Tried at once and not at the first poll: callers rely on the order of their calls.
         let sent = self.requests.try_send(request);
         let requests = self.requests.clone();
@@ -208,8 +218,10 @@ fn append(
         Ok(locations) => {
             let mut locations = locations.into_iter();
             for request in batch {
-                let location = request.record.as_ref().and_then(|_| locations.next());
-                let _ = request.waiter.send(Ok(location));
+                if let Some(location) = request.record.as_ref().and_then(|_| locations.next()) {
+                    (request.then)(location);
+                }
+                let _ = request.waiter.send(Ok(()));
             }
             Ok(Written::All)
         }
