@@ -13,5 +13,6 @@ pub mod event;
 pub mod hints;
 pub mod hub;
 pub mod list;
+pub mod machine;
 pub mod reader;
 pub mod stream;

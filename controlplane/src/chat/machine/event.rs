@@ -1,0 +1,208 @@
+//! What can happen to a chat, with the data that comes with it.
+
+use serde::{Deserialize, Serialize};
+use shared::ids::{ModelId, OpId, ProcessId, QueueId, WorkspaceId};
+
+use super::super::content::{StoredPart, Usage};
+use super::super::event::ChatErrorView;
+
+/// What a person, or a program that speaks for one, says.
+#[derive(Clone, Debug)]
+pub struct UserMessage {
+    /// At least one part.
+    pub content: Vec<StoredPart>,
+    /// The model to answer this and what follows; none: the chat's.
+    pub model_id: Option<ModelId>,
+}
+
+/// What a model said in one step.
+#[derive(Clone, Debug, Default)]
+pub struct AssistantMessage {
+    /// In order; may be empty where the model said nothing.
+    pub content: Vec<StoredPart>,
+    /// The provider kind that the `raw` blocks belong to.
+    pub raw_kind: Option<String>,
+    /// The provider's name of the model.
+    pub model: Option<String>,
+    /// Tokens of the step.
+    pub usage: Option<Usage>,
+}
+
+/// One tool call that is going to be run: committed before it is dispatched.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The key of the daemon's journal.
+    pub op_id: OpId,
+    /// The call in the model's message.
+    pub tool_call_id: String,
+    /// The tool's name.
+    pub tool: String,
+    /// As the model gave them.
+    pub args: serde_json::Value,
+    /// Over tool and arguments; a repeated operation must have the same.
+    pub args_hash: String,
+    /// Where it runs; none: in the control plane.
+    pub workspace_id: Option<WorkspaceId>,
+    /// The process it will start, chosen before it is dispatched.
+    pub process_id: Option<ProcessId>,
+}
+
+/// What a tool answered.
+#[derive(Clone, Debug)]
+pub struct ToolAnswer {
+    /// Of the intent.
+    pub op_id: OpId,
+    /// JSON for people and programs.
+    pub result: serde_json::Value,
+    /// Whether the tool says that it went wrong.
+    pub is_error: bool,
+    /// From dispatch to answer.
+    pub duration_ms: u64,
+}
+
+/// A model call that failed and will be tried again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetryState {
+    /// How many attempts failed, from 1.
+    pub attempt: i64,
+    /// The pause before the next one.
+    pub delay_ms: u64,
+    /// When the next one begins, in unix milliseconds.
+    pub retry_at_ms: i64,
+    /// Why.
+    pub error: ChatErrorView,
+}
+
+/// What to do with a message that is sent while a turn is in progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Busy {
+    /// Deliver it when the turn is over.
+    #[default]
+    Queue,
+    /// Deliver it after the running tool batch, or when the turn is over.
+    Steer,
+    /// Stop the turn and deliver it.
+    Interrupt,
+}
+
+/// A queued message as the store found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Whether it is to be delivered after a tool batch.
+    pub steer: bool,
+}
+
+/// An operation as the store found it, if it belongs to the open batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// There is no such call in the open batch.
+    Unknown,
+    /// It waits for its answer.
+    Open,
+    /// It has its answer.
+    Answered,
+}
+
+/// What happens to a chat.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A user begins a chat.
+    Create(UserMessage),
+    /// A user says something.
+    Send {
+        /// What.
+        message: UserMessage,
+        /// What to do while a turn is in progress.
+        busy: Busy,
+    },
+    /// A user takes a queued message back.
+    DeleteQueued {
+        /// Which.
+        id: QueueId,
+        /// As the store found it.
+        found: Option<Queued>,
+    },
+    /// A user wants a queued message answered now.
+    Promote {
+        /// Which.
+        id: QueueId,
+        /// As the store found it.
+        found: Option<Queued>,
+    },
+    /// A user rewrites a queued message.
+    EditQueued {
+        /// Which.
+        id: QueueId,
+        /// As the store found it.
+        found: Option<Queued>,
+        /// Its new text.
+        message: UserMessage,
+    },
+    /// A user stops the turn.
+    Interrupt,
+    /// A user archives the chat, or takes it back from there.
+    SetArchived(bool),
+    /// A worker takes the chat, from nobody or from a worker whose lease ended.
+    Acquire,
+    /// A worker gives the chat back.
+    Abandon,
+    /// A worker is about to call the model.
+    Attempt,
+    /// A model call failed and will be tried again.
+    Retry(RetryState),
+    /// A model call is complete.
+    CommitStep {
+        /// What the model said.
+        message: AssistantMessage,
+        /// One for each tool call in it, in order.
+        intents: Vec<Intent>,
+    },
+    /// A tool answered.
+    StoreResult {
+        /// What.
+        answer: ToolAnswer,
+        /// The operation as the store found it.
+        found: Asked,
+    },
+    /// The model is done and wants no tool.
+    FinishTurn,
+    /// The worker stopped what ran.
+    FinishInterruption {
+        /// What the model had said until then; none: nothing.
+        partial: Option<AssistantMessage>,
+    },
+    /// The turn cannot go on.
+    FinishError(ChatErrorView),
+    /// An operator repairs a chat whose columns contradict each other.
+    Reconcile(ChatErrorView),
+}
+
+impl Event {
+    /// For refusals, logs and the transition table.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Send { busy: Busy::Queue, .. } => "send_queue",
+            Self::Send { busy: Busy::Steer, .. } => "send_steer",
+            Self::Send { busy: Busy::Interrupt, .. } => "send_interrupt",
+            Self::DeleteQueued { .. } => "delete_queued",
+            Self::Promote { .. } => "promote",
+            Self::EditQueued { .. } => "edit_queued",
+            Self::Interrupt => "interrupt",
+            Self::SetArchived(true) => "archive",
+            Self::SetArchived(false) => "unarchive",
+            Self::Acquire => "acquire",
+            Self::Abandon => "abandon",
+            Self::Attempt => "record_attempt",
+            Self::Retry(_) => "record_retry",
+            Self::CommitStep { .. } => "commit_step",
+            Self::StoreResult { .. } => "store_tool_result",
+            Self::FinishTurn => "finish_turn",
+            Self::FinishInterruption { .. } => "finish_interruption",
+            Self::FinishError(_) => "finish_error",
+            Self::Reconcile(_) => "reconcile",
+        }
+    }
+}

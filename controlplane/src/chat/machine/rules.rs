@@ -1,0 +1,143 @@
+//! The longer rows of the table: what several states share.
+
+use super::super::content::Part;
+use super::super::event::{ChatErrorView, ChatStatus};
+use super::ExecutionState as S;
+use super::effect::{Effect, Refusal, Unanswered};
+use super::event::{Asked, AssistantMessage, Intent, ToolAnswer};
+use super::state::{ExecutionState, Facts};
+
+pub(super) fn refuse(refusal: Refusal) -> Vec<Effect> {
+    vec![Effect::Refuse(refusal)]
+}
+
+pub(super) fn interrupting() -> Vec<Effect> {
+    vec![Effect::ClearRetry, Effect::SetStatus(ChatStatus::Interrupting)]
+}
+
+pub(super) fn at_rest(status: ChatStatus) -> Vec<Effect> {
+    vec![Effect::SetStatus(status), Effect::Disown]
+}
+
+/// Each tool call of the message has one intent, in order; without calls there is none.
+pub(super) fn commit(message: AssistantMessage, intents: Vec<Intent>) -> Vec<Effect> {
+    let calls = message.content.iter().filter_map(|stored| match &stored.part {
+        Part::ToolCall { tool_call_id, .. } => Some(tool_call_id),
+        _ => None,
+    });
+    if !calls.eq(intents.iter().map(|intent| &intent.tool_call_id)) {
+        return refuse(Refusal::IntentsMismatch);
+    }
+    let mut effects = vec![Effect::ClearRetry, Effect::InsertAssistant(message)];
+    if !intents.is_empty() {
+        effects.push(Effect::Intend(intents));
+    }
+    effects
+}
+
+impl Facts {
+    /// A chat in the moment of its creation.
+    pub(super) const fn born(status: ChatStatus) -> Self {
+        Self {
+            status,
+            archived: false,
+            queue: 0,
+            steered: 0,
+            unanswered: 0,
+            owned: false,
+            retrying: false,
+        }
+    }
+
+    pub(super) fn answer_open_calls(&self, why: Unanswered) -> Vec<Effect> {
+        if self.unanswered == 0 { vec![] } else { vec![Effect::AnswerOpenCalls(why)] }
+    }
+
+    /// From rest or error: what is said begins a turn.
+    pub(super) fn begin_turn(&self, said: Vec<Effect>) -> Vec<Effect> {
+        let mut effects = self.answer_open_calls(Unanswered::NewMessage);
+        if self.status == ChatStatus::Error {
+            effects.push(Effect::ClearError);
+        }
+        effects.extend(said);
+        effects.push(Effect::SetStatus(ChatStatus::Running));
+        effects
+    }
+
+    /// A queued message is to be answered now: at once, or after the stop of what runs.
+    pub(super) fn promote(&self, state: ExecutionState, to_head: Effect) -> Vec<Effect> {
+        match state {
+            S::R1 => {
+                let mut effects = vec![to_head];
+                effects.extend(interrupting());
+                effects
+            }
+            S::I1 => vec![to_head],
+            _ => self.begin_turn(vec![to_head, Effect::PromoteHead]),
+        }
+    }
+
+    pub(super) fn set_archived(
+        &self,
+        state: ExecutionState,
+        archived: bool,
+        event: &'static str,
+    ) -> Vec<Effect> {
+        match state {
+            S::W | S::E0 | S::E1 if archived => vec![Effect::SetArchived(true)],
+            S::XW | S::XE0 | S::XE1 if !archived => vec![Effect::SetArchived(false)],
+            S::XW | S::XE0 | S::XE1 => refuse(Refusal::AlreadyArchived),
+            _ if !archived => refuse(Refusal::NotArchived),
+            _ => refuse(Refusal::NotAllowed { event, state }),
+        }
+    }
+
+    /// The last answer seals the batch; steering messages follow it, and the model is next.
+    pub(super) fn store_result(&self, answer: ToolAnswer, found: Asked) -> Vec<Effect> {
+        match found {
+            Asked::Unknown => return refuse(Refusal::ResultUnexpected),
+            Asked::Answered => return refuse(Refusal::ResultDuplicate),
+            Asked::Open => {}
+        }
+        let mut effects = vec![Effect::RecordResult(answer)];
+        if self.unanswered <= 1 {
+            effects.push(Effect::SealBatch);
+            if self.status == ChatStatus::Running {
+                if self.steered > 0 {
+                    effects.push(Effect::PromoteSteered);
+                }
+                effects.push(Effect::BeginAttempt);
+            }
+        }
+        effects
+    }
+
+    pub(super) fn finish_interruption(&self, partial: Option<AssistantMessage>) -> Vec<Effect> {
+        let mut effects = self.answer_open_calls(Unanswered::Interrupted);
+        if let Some(partial) = partial.filter(|partial| !partial.content.is_empty()) {
+            effects.push(Effect::InsertPartial(partial));
+        }
+        if self.queue == 0 {
+            effects.extend(at_rest(ChatStatus::Waiting));
+        } else {
+            effects.extend([
+                Effect::PromoteHead,
+                Effect::SetStatus(ChatStatus::Running),
+                Effect::BeginAttempt,
+            ]);
+        }
+        effects
+    }
+
+    pub(super) fn reconcile(&self, error: ChatErrorView) -> Vec<Effect> {
+        let mut effects = self.answer_open_calls(Unanswered::Reconciled);
+        effects.extend([
+            Effect::ClearRetry,
+            Effect::SetArchived(false),
+            Effect::NoteError(error),
+            Effect::SetStatus(ChatStatus::Error),
+            Effect::Disown,
+        ]);
+        effects
+    }
+}

@@ -1,0 +1,33 @@
+//! Chats and what belongs to them: messages, queue, operations, episodes.
+//!
+//! Every method that writes is one transaction whose first statement raises the chat's
+//! `snapshot_version`, and so takes the lock of its row; a worker's fence stands in the `WHERE` of
+//! that statement. The rules are the machine's ([`crate::chat::machine`]); this folder runs its
+//! effects.
+
+mod asked;
+mod pending;
+mod rows;
+
+pub use asked::{
+    ChatFilter, ChatListCursor, ChatPatch, ChatSnapshot, Checkpoint, Created, Delivery, Finished,
+    MessagePage, NewChat, PageOf, SendMessage, Sent, Step, ToolStored,
+};
+pub use rows::{
+    Acquired, ChatRow, MessageRow, OperationPhase, OperationRow, QueuedRow, TitleSource,
+    WorkerFence,
+};
+
+use super::Base;
+
+/// The chats. Cheap to clone.
+#[derive(Clone)]
+pub struct ChatStore {
+    base: Base,
+}
+
+impl ChatStore {
+    pub(super) const fn new(base: Base) -> Self {
+        Self { base }
+    }
+}

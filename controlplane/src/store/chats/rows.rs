@@ -1,0 +1,414 @@
+//! The rows of a chat, and what they look like to a client.
+
+use std::str::FromStr;
+
+use serde_json::Value;
+use shared::ids::{
+    ChatId, MessageId, ModelId, OpId, ProcessId, QueueId, ReplicaId, RunnerId, UserId, WorkspaceId,
+};
+
+use crate::chat::content::{Role, StoredPart, Usage};
+use crate::chat::event::{ChatErrorView, ChatHead, ChatStatus, MessageView, QueuedView};
+use crate::chat::machine::{ExecutionState, Facts, RetryState};
+use crate::store::error::StoreError;
+use crate::store::row::{Columns, Reader, text_enum};
+use crate::time::Timestamp;
+
+text_enum! {
+    /// Who chose a chat's title; a later source never replaces an earlier variant's.
+    TitleSource {
+        /// The user wrote it.
+        User = "user",
+        /// A model wrote it.
+        Generated = "generated",
+        /// The first words of the first message.
+        FirstWords = "first_words",
+    }
+}
+
+/// One chat: the row that guards everything that belongs to it.
+#[derive(Clone, Debug)]
+pub struct ChatRow {
+    /// Its id.
+    pub id: ChatId,
+    /// Whose it is.
+    pub owner_id: UserId,
+    /// The workspace; none: no tools.
+    pub workspace_id: Option<WorkspaceId>,
+    /// The chat that started it.
+    pub parent_id: Option<ChatId>,
+    /// The model; none: the default one.
+    pub model_id: Option<ModelId>,
+    /// `ask`, `plan`, `edit` or `auto`.
+    pub mode: String,
+    /// Empty until the first message.
+    pub title: String,
+    /// Who chose the title.
+    pub title_source: TitleSource,
+    /// 2 to 5 words on the last turn.
+    pub label: Option<String>,
+    /// Its status.
+    pub status: ChatStatus,
+    /// Whether it is archived.
+    pub archived: bool,
+    /// Raised by one with each transaction that touches the chat.
+    pub snapshot_version: i64,
+    /// The `snapshot_version` of the last change of the messages.
+    pub history_version: i64,
+    /// The `snapshot_version` of the last change of the queue.
+    pub queue_version: i64,
+    /// Model calls begun since the history last changed.
+    pub attempt: i64,
+    /// Why and how long the worker waits before the next attempt.
+    pub retry: Option<RetryState>,
+    /// Why the chat stopped; only in the error state.
+    pub last_error: Option<ChatErrorView>,
+    /// The replica that drives it.
+    pub worker_id: Option<ReplicaId>,
+    /// The acquisition under which it does.
+    pub runner_id: Option<RunnerId>,
+    /// Raised by each acquisition; the fence of every operation.
+    pub epoch: i64,
+    /// Model calls committed since the last user message.
+    pub steps_in_turn: i64,
+    /// Rows in `queued_messages`.
+    pub queue_length: i64,
+    /// Those of them that steer.
+    pub steered_length: i64,
+    /// Operations of the open batch without an answer.
+    pub unanswered: i64,
+    /// The `seq` of the newest message.
+    pub last_seq: i64,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+    /// Unix milliseconds.
+    pub updated_at_ms: i64,
+}
+
+impl ChatRow {
+    /// What the machine has to know.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let count = |number: i64| u32::try_from(number).unwrap_or(0);
+        Facts {
+            status: self.status,
+            archived: self.archived,
+            queue: count(self.queue_length),
+            steered: count(self.steered_length),
+            unanswered: count(self.unanswered),
+            owned: self.worker_id.is_some(),
+            retrying: self.retry.is_some(),
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> ExecutionState {
+        ExecutionState::of(&self.facts())
+    }
+
+    /// The fence of the worker that owns it now; none: nobody does.
+    #[must_use]
+    pub fn fence(&self) -> Option<WorkerFence> {
+        Some(WorkerFence {
+            worker_id: self.worker_id?,
+            runner_id: self.runner_id?,
+            epoch: self.epoch,
+            history_version: self.history_version,
+            attempt: self.attempt,
+        })
+    }
+
+    /// As lists show it.
+    #[must_use]
+    pub fn head(&self) -> ChatHead {
+        ChatHead {
+            id: self.id,
+            title: self.title.clone(),
+            label: self.label.clone(),
+            mode: self.mode.clone(),
+            model_id: self.model_id,
+            workspace_id: self.workspace_id,
+            status: self.status,
+            archived: self.archived,
+            snapshot_version: self.snapshot_version,
+            created_at: Timestamp(self.created_at_ms),
+            updated_at: Timestamp(self.updated_at_ms),
+        }
+    }
+
+    pub(super) fn read<R: Columns>(row: &R) -> Result<Self, StoreError> {
+        let row = Reader::of(row, "chats", "id");
+        Ok(Self {
+            id: row.parsed("id")?,
+            owner_id: row.parsed("owner_id")?,
+            workspace_id: row.parsed_or_null("workspace_id")?,
+            parent_id: row.parsed_or_null("parent_id")?,
+            model_id: row.parsed_or_null("model_id")?,
+            mode: row.text("mode")?,
+            title: row.text("title")?,
+            title_source: row.parsed("title_source")?,
+            label: row.text_or_null("label")?,
+            status: row.parsed("status")?,
+            archived: row.bool("archived")?,
+            snapshot_version: row.int("snapshot_version")?,
+            history_version: row.int("history_version")?,
+            queue_version: row.int("queue_version")?,
+            attempt: row.int("attempt")?,
+            retry: row.json_or_null("retry_state")?,
+            last_error: row.json_or_null("last_error")?,
+            worker_id: row.parsed_or_null("worker_id")?,
+            runner_id: row.parsed_or_null("runner_id")?,
+            epoch: row.int("epoch")?,
+            steps_in_turn: row.int("steps_in_turn")?,
+            queue_length: row.int("queue_length")?,
+            steered_length: row.int("steered_length")?,
+            unanswered: row.int("unanswered")?,
+            last_seq: row.int("last_seq")?,
+            created_at_ms: row.int("created_at_ms")?,
+            updated_at_ms: row.int("updated_at_ms")?,
+        })
+    }
+}
+
+/// Proof of ownership that every write of a worker carries. A write whose fence no longer fits the
+/// row touches nothing and is [`StoreError::Fenced`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerFence {
+    /// The replica.
+    pub worker_id: ReplicaId,
+    /// The acquisition.
+    pub runner_id: RunnerId,
+    /// Of the acquisition.
+    pub epoch: i64,
+    /// The history the worker has read.
+    pub history_version: i64,
+    /// The attempt the worker is in.
+    pub attempt: i64,
+}
+
+/// A chat that a worker has taken.
+#[derive(Clone, Debug)]
+pub struct Acquired {
+    /// The chat as it is now. [`ChatRow::fence`] is the fence of the first write.
+    pub chat: ChatRow,
+    /// The fence of the first write.
+    pub fence: WorkerFence,
+    /// Whether a model call is next and its attempt is recorded already.
+    pub attempt_begun: bool,
+}
+
+/// One message of a history.
+#[derive(Clone, Debug)]
+pub struct MessageRow {
+    /// Its id.
+    pub id: MessageId,
+    /// Its chat.
+    pub chat_id: ChatId,
+    /// Ascending in the chat, with gaps.
+    pub seq: i64,
+    /// The chat's `snapshot_version` of its last change.
+    pub revision: i64,
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: Vec<StoredPart>,
+    /// The provider kind that `raw` blocks belong to.
+    pub raw_kind: Option<String>,
+    /// The provider's name of the model.
+    pub model: Option<String>,
+    /// Tokens of the step.
+    pub usage: Option<Usage>,
+    /// Whether it no longer belongs to the history.
+    pub removed: bool,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+}
+
+impl MessageRow {
+    /// As clients see it.
+    #[must_use]
+    pub fn view(&self) -> MessageView {
+        MessageView {
+            id: self.id,
+            chat_id: self.chat_id,
+            seq: self.seq,
+            revision: self.revision,
+            role: self.role,
+            content: self.content.iter().map(|stored| stored.part.clone()).collect(),
+            created_at: Timestamp(self.created_at_ms),
+            model: self.model.clone(),
+            usage: self.usage.clone(),
+        }
+    }
+
+    pub(super) fn read<R: Columns>(row: &R) -> Result<Self, StoreError> {
+        let row = Reader::of(row, "messages", "id");
+        Ok(Self {
+            id: row.parsed("id")?,
+            chat_id: row.parsed("chat_id")?,
+            seq: row.int("seq")?,
+            revision: row.int("revision")?,
+            role: row.parsed("role")?,
+            content: row.json("content")?,
+            raw_kind: row.text_or_null("raw_kind")?,
+            model: row.text_or_null("model")?,
+            usage: row.json_or_null("usage")?,
+            removed: row.bool("removed")?,
+            created_at_ms: row.int("created_at_ms")?,
+        })
+    }
+}
+
+/// One message that waits.
+#[derive(Clone, Debug)]
+pub struct QueuedRow {
+    /// Its id.
+    pub id: QueueId,
+    /// Its chat.
+    pub chat_id: ChatId,
+    /// Ascending within those that steer and within those that do not; may be negative.
+    pub position: i64,
+    /// Whether it is delivered after a tool batch; these stand first.
+    pub steer: bool,
+    /// What will be said.
+    pub content: Vec<StoredPart>,
+    /// The model it was sent for; none: the chat's.
+    pub model_id: Option<ModelId>,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+}
+
+impl QueuedRow {
+    /// As clients see it.
+    #[must_use]
+    pub fn view(&self) -> QueuedView {
+        QueuedView {
+            id: self.id,
+            content: self.content.iter().map(|stored| stored.part.clone()).collect(),
+            model_id: self.model_id,
+            created_at: Timestamp(self.created_at_ms),
+        }
+    }
+
+    pub(super) fn read<R: Columns>(row: &R) -> Result<Self, StoreError> {
+        let row = Reader::of(row, "queued_messages", "id");
+        Ok(Self {
+            id: row.parsed("id")?,
+            chat_id: row.parsed("chat_id")?,
+            position: row.int("position")?,
+            steer: row.bool("steer")?,
+            content: row.json("content")?,
+            model_id: row.parsed_or_null("model_id")?,
+            created_at_ms: row.int("created_at_ms")?,
+        })
+    }
+}
+
+text_enum! {
+    /// How far an operation is, as the control plane knows.
+    OperationPhase {
+        /// It may have been dispatched; its answer is not stored.
+        Intended = "intended",
+        /// Its answer is stored.
+        Done = "done",
+    }
+}
+
+/// One tool call that was committed before it was dispatched.
+#[derive(Clone, Debug)]
+pub struct OperationRow {
+    /// The key of the daemon's journal.
+    pub op_id: OpId,
+    /// Its chat.
+    pub chat_id: ChatId,
+    /// The model's message that asked for it.
+    pub message_id: MessageId,
+    /// The call in that message.
+    pub tool_call_id: String,
+    /// Its place among the calls of the message, from 0.
+    pub ordinal: i64,
+    /// The tool's name.
+    pub tool: String,
+    /// As the model gave them.
+    pub args: Value,
+    /// Over tool and arguments.
+    pub args_hash: String,
+    /// Where it runs; none: in the control plane.
+    pub workspace_id: Option<WorkspaceId>,
+    /// The process it starts.
+    pub process_id: Option<ProcessId>,
+    /// The chat's epoch when it was intended.
+    pub epoch: i64,
+    /// How far it is.
+    pub phase: OperationPhase,
+    /// The answer; none while intended.
+    pub result: Option<Value>,
+    /// Whether the tool says that it went wrong.
+    pub is_error: bool,
+    /// From dispatch to answer.
+    pub duration_ms: i64,
+    /// Unix milliseconds.
+    pub started_at_ms: i64,
+    /// Unix milliseconds; none while intended.
+    pub finished_at_ms: Option<i64>,
+    /// Whether the answer is part of the history.
+    pub sealed: bool,
+    /// Whether the daemon was told that the answer is stored.
+    pub acknowledged: bool,
+}
+
+impl OperationRow {
+    pub(super) fn read<R: Columns>(row: &R) -> Result<Self, StoreError> {
+        let row = Reader::of(row, "operations", "op_id");
+        Ok(Self {
+            op_id: row.parsed("op_id")?,
+            chat_id: row.parsed("chat_id")?,
+            message_id: row.parsed("message_id")?,
+            tool_call_id: row.text("tool_call_id")?,
+            ordinal: row.int("ordinal")?,
+            tool: row.text("tool")?,
+            args: row.json("args")?,
+            args_hash: row.text("args_hash")?,
+            workspace_id: row.parsed_or_null("workspace_id")?,
+            process_id: row.parsed_or_null("process_id")?,
+            epoch: row.int("epoch")?,
+            phase: row.parsed("state")?,
+            result: row.json_or_null("result")?,
+            is_error: row.bool("is_error")?,
+            duration_ms: row.int("duration_ms")?,
+            started_at_ms: row.int("started_at_ms")?,
+            finished_at_ms: row.int_or_null("finished_at_ms")?,
+            sealed: row.bool("sealed")?,
+            acknowledged: row.bool("acknowledged")?,
+        })
+    }
+}
+
+impl FromStr for ChatStatus {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "waiting" => Ok(Self::Waiting),
+            "running" => Ok(Self::Running),
+            "interrupting" => Ok(Self::Interrupting),
+            "requires_action" => Ok(Self::RequiresAction),
+            "error" => Ok(Self::Error),
+            _ => Err(()),
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "user" => Ok(Self::User),
+            "assistant" => Ok(Self::Assistant),
+            "tool" => Ok(Self::Tool),
+            _ => Err(()),
+        }
+    }
+}
