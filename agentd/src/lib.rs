@@ -20,18 +20,13 @@
 //! |---|---|
 //! | [`options`], [`command`] | the command line and what each command does |
 //! | [`state_dir`] | the locked directory everything durable lives in |
-//! | [`identity`] | the daemon's key and what the control plane signed for it |
-//! | [`link`] | the connection to the control plane, and joining |
 //! | [`journal`] | which operation was done, and with what answer |
 //! | [`records`] | append-only record files: durable, replayed, compacted |
 
 #![deny(unsafe_code)]
 
 pub mod command;
-pub mod identity;
 pub mod journal;
-pub mod link;
 pub mod options;
 pub mod records;
 pub mod state_dir;
-pub mod tls;

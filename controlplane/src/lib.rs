@@ -1,7 +1,17 @@
-//! The Holdfast server.
+//! The Holdfast server: chats, the model loop, the database, the web UI.
+//!
+//! ```text
+//!  browser, scripts ──► http ──► chat ──► tools ──► fleet ──► daemons
+//!                         │       │  └──► llm ──► providers
+//!                         └───────┴──► store (SQLite or Postgres)
+//! ```
+//!
+//! [`app`] builds every service in order; [`cli`] is the command line; [`options`] the configuration.
+
 pub mod chat;
 pub mod fleet;
 pub mod llm;
+pub mod options;
 pub mod secrets;
 pub mod store;
 pub mod time;

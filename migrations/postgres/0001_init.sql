@@ -32,6 +32,7 @@ CREATE TABLE api_keys (
     name TEXT NOT NULL,
     token_hash TEXT NOT NULL UNIQUE,
     hint TEXT NOT NULL,
+    scopes TEXT NOT NULL,
     created_at_ms BIGINT NOT NULL,
     last_used_at_ms BIGINT,
     expires_at_ms BIGINT

@@ -19,6 +19,8 @@ pub struct ApiKeyRow {
     pub name: String,
     /// The secret's last characters, for people.
     pub hint: String,
+    /// What it may be used for: words with spaces between.
+    pub scopes: String,
     /// Unix milliseconds.
     pub created_at_ms: i64,
     /// Unix milliseconds, to about a minute; none: never used.
@@ -37,6 +39,8 @@ pub struct NewApiKey {
     pub token_hash: String,
     /// The secret's last characters.
     pub hint: String,
+    /// What it may be used for: words with spaces between.
+    pub scopes: String,
     /// Unix milliseconds; none: never.
     pub expires_at_ms: Option<i64>,
 }
@@ -51,13 +55,15 @@ pub struct ApiKeyStore {
 const USE_NOTED_EVERY_MS: i64 = 60_000;
 
 const INSERT: &str = "INSERT INTO api_keys \
-     (id, user_id, name, token_hash, hint, created_at_ms, expires_at_ms) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7) \
-     RETURNING id, user_id, name, hint, created_at_ms, last_used_at_ms, expires_at_ms";
-const BY_TOKEN: &str = "SELECT id, user_id, name, hint, created_at_ms, last_used_at_ms, expires_at_ms FROM api_keys \
-     WHERE token_hash = $1 AND (expires_at_ms IS NULL OR expires_at_ms > $2)";
-const OF_USER: &str = "SELECT id, user_id, name, hint, created_at_ms, last_used_at_ms, expires_at_ms FROM api_keys \
-     WHERE user_id = $1 ORDER BY id LIMIT $2";
+     (id, user_id, name, token_hash, hint, scopes, created_at_ms, expires_at_ms) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+     RETURNING id, user_id, name, hint, scopes, created_at_ms, last_used_at_ms, expires_at_ms";
+const BY_TOKEN: &str = "SELECT \
+     id, user_id, name, hint, scopes, created_at_ms, last_used_at_ms, expires_at_ms \
+     FROM api_keys WHERE token_hash = $1";
+const OF_USER: &str = "SELECT \
+     id, user_id, name, hint, scopes, created_at_ms, last_used_at_ms, expires_at_ms \
+     FROM api_keys WHERE user_id = $1 ORDER BY id LIMIT $2";
 const TOUCH: &str = "UPDATE api_keys SET last_used_at_ms = $2 WHERE id = $1";
 const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND user_id = $2";
 
@@ -79,6 +85,7 @@ impl ApiKeyStore {
                 .bind(clean(&new.name))
                 .bind(&new.token_hash)
                 .bind(&new.hint)
+                .bind(&new.scopes)
                 .bind(now)
                 .bind(new.expires_at_ms)
                 .fetch_one(pool)
@@ -87,11 +94,12 @@ impl ApiKeyStore {
         })
     }
 
-    /// The key of a secret; none if it is unknown or expired. Notes the use now and then.
+    /// The key of a secret, expired ones included; none if it is unknown. Notes the use now and
+    /// then.
     pub async fn by_token_hash(&self, hash: &str) -> Result<Option<ApiKeyRow>, StoreError> {
         let now = self.base.clock.now_ms();
         let found: Option<ApiKeyRow> = on_pool!(self.base.db.reader(), |pool| {
-            let row = sqlx::query(BY_TOKEN).bind(hash).bind(now).fetch_optional(pool).await?;
+            let row = sqlx::query(BY_TOKEN).bind(hash).fetch_optional(pool).await?;
             row.as_ref().map(read).transpose()?
         });
         if let Some(key) = &found
@@ -137,6 +145,7 @@ fn read<R: Columns>(row: &R) -> Result<ApiKeyRow, StoreError> {
         user_id: row.parsed("user_id")?,
         name: row.text("name")?,
         hint: row.text("hint")?,
+        scopes: row.text("scopes")?,
         created_at_ms: row.int("created_at_ms")?,
         last_used_at_ms: row.int_or_null("last_used_at_ms")?,
         expires_at_ms: row.int_or_null("expires_at_ms")?,

@@ -1,0 +1,4 @@
+//! The HTTP side.
+pub mod code;
+pub mod json;
+pub mod problem;
