@@ -21,12 +21,14 @@
 //! | [`options`], [`command`] | the command line and what each command does |
 //! | [`state_dir`] | the locked directory everything durable lives in |
 //! | [`journal`] | which operation was done, and with what answer |
+//! | [`files`] | the files below the root: reads, atomic changes, search |
 //! | [`records`] | append-only record files: durable, replayed, compacted |
 
 #![deny(unsafe_code)]
 
 pub mod command;
 pub mod journal;
+pub mod files;
 pub mod options;
 pub mod records;
 pub mod state_dir;
