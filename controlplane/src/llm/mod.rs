@@ -2,6 +2,31 @@
 //!
 //! A provider turns a [`Prompt`] into a stream of events and knows nothing of chats, tools or the
 //! database. It never retries: it classifies ([`ProviderError`]), and the turn's driver decides.
+//!
+//! ```text
+//! Registry ──► Provider ──► request (pure) ──► client (HTTP) ──► sse (bytes to events, limits, silence)
+//!                                                                  └──► Decoder (pure) ──► Event …
+//! ```
+//!
+//! The two wire formats are pure on both sides: a prompt becomes a body, and server-sent events go
+//! through a decoder that needs no socket. What only the provider understands is kept as it came
+//! (`raw`) and goes back unchanged, to the same kind of provider alone.
+
+mod anthropic;
+mod calls;
+mod classify;
+mod client;
+mod openai_chat;
+mod registry;
+mod scripted;
+mod sse;
+mod usage;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::LlmClient;
+pub use registry::{ProviderKind, ProviderSettings, Registry};
 
 use std::sync::Arc;
 

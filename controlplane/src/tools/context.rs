@@ -1,6 +1,7 @@
 //! What a tool is given, and the two ways in which it ends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 use shared::ids::{ChatId, OpId, ProcessId};
@@ -36,13 +37,21 @@ pub struct OperationKey {
 }
 
 /// Where a running tool's output goes, as text. Never waits; the receiver merges or drops.
+///
+/// Remembers how much was shown, so that a tool that runs again after a lost link goes on there:
+/// keep it for the whole episode.
 #[derive(Clone)]
-pub struct LiveOutput(Arc<dyn Fn(&str) + Send + Sync>);
+pub struct LiveOutput(Arc<Live>);
+
+struct Live {
+    sink: Box<dyn Fn(&str) + Send + Sync>,
+    next_offset: AtomicU64,
+}
 
 impl LiveOutput {
     /// Calls `sink` with each piece; `sink` must return at once.
     pub fn new(sink: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(sink))
+        Self(Arc::new(Live { sink: Box::new(sink), next_offset: AtomicU64::new(0) }))
     }
 
     /// Shows nothing.
@@ -52,10 +61,20 @@ impl LiveOutput {
     }
 
     /// Shows `text`, which is whole characters.
-    pub fn push(&self, text: &str) {
+    pub(super) fn push(&self, text: &str) {
         if !text.is_empty() {
-            (self.0)(text);
+            (self.0.sink)(text);
         }
+    }
+
+    /// Offset of the first byte of the process's output that was not shown.
+    pub(super) fn next_offset(&self) -> u64 {
+        self.0.next_offset.load(Ordering::Relaxed)
+    }
+
+    /// Everything before `offset` was shown.
+    pub(super) fn shown_to(&self, offset: u64) {
+        self.0.next_offset.store(offset, Ordering::Relaxed);
     }
 }
 

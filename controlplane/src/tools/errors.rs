@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use shared::protocol::{ErrorCode, WireError};
 
 use super::context::{ToolError, ToolOutcome};
-use super::workspace::CallError;
+use crate::fleet::{CallError, UnknownReason};
 
 /// Why a body stops early: with an answer for the model, or without one.
 #[derive(Debug)]
@@ -33,9 +33,24 @@ impl From<CallError> for Stop {
             CallError::NotConnected { .. } => {
                 Self::Error(ToolError::Unavailable { reason: "it is not connected".to_owned() })
             }
-            CallError::Unknown { reason } => Self::Error(ToolError::Unknown { reason }),
+            CallError::Unknown { reason } => unknown(&reason),
             CallError::Refused(error) => refused(error),
             CallError::Failed(error) => Self::Answer(answer(&error)),
+        }
+    }
+}
+
+/// Only a lost link is asked about again. Calls with a deadline change nothing, so a passed one is
+/// told, and so is what nobody will ever know.
+fn unknown(reason: &UnknownReason) -> Stop {
+    match reason {
+        UnknownReason::LinkLost => Stop::Error(ToolError::Unknown { reason: reason.to_string() }),
+        UnknownReason::DeadlinePassed => Stop::Answer(answer(&WireError::refused(
+            ErrorCode::DeadlineExceeded,
+            "The workspace did not answer in time. Nothing was changed.",
+        ))),
+        UnknownReason::Malformed(_) | UnknownReason::Lost(_) => {
+            Stop::Answer(answer(&WireError::failed(ErrorCode::OutcomeUnknown, reason.to_string())))
         }
     }
 }
@@ -116,7 +131,9 @@ mod tests {
         let wire = |code| WireError::refused(code, "why");
         let ends = [
             CallError::NotConnected { since_ms: None },
-            CallError::Unknown { reason: "cut".to_owned() },
+            CallError::Unknown { reason: UnknownReason::LinkLost },
+            CallError::Unknown { reason: UnknownReason::DeadlinePassed },
+            CallError::Unknown { reason: UnknownReason::Lost(wire(ErrorCode::Internal)) },
             CallError::Refused(wire(ErrorCode::StaleEpoch)),
             CallError::Refused(wire(ErrorCode::OperationCancelled)),
             CallError::Refused(wire(ErrorCode::ShuttingDown)),
@@ -134,7 +151,9 @@ mod tests {
             shown,
             [
                 "Unavailable { reason: \"it is not connected\" }",
-                "Unknown { reason: \"cut\" }",
+                "Unknown { reason: \"the link was lost\" }",
+                "deadline_exceeded",
+                "outcome_unknown",
                 "Fenced",
                 "Cancelled",
                 "Unavailable { reason: \"why\" }",

@@ -25,7 +25,8 @@ use super::context::{LiveOutput, ToolContext, ToolOutcome};
 use super::errors::Stop;
 use super::process::describe;
 use super::text::Utf8Joiner;
-use super::workspace::{Followed, Workspace};
+use super::workspace::Workspace;
+use crate::fleet::{CallError, FollowEvent, UnknownReason};
 
 /// How long a command is watched before it goes on in the background.
 const FOREGROUND: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ const ANSWER_SLACK: Duration = Duration::from_secs(10);
 /// Deadline of a call that only looks.
 const LOOK: Duration = Duration::from_secs(30);
 /// Live output of one call that viewers are shown, in bytes; the rest is in the process's log.
-const LIVE_MAX_BYTES: usize = 256 * 1024;
+const LIVE_MAX_BYTES: u64 = 256 * 1024;
 
 /// What a command finds in its environment: nobody sits there, so nothing may ask or page.
 const ENVIRONMENT: &[(&str, &str)] = &[
@@ -111,7 +112,7 @@ pub(super) async fn run<W: Workspace>(
     };
     let started = workspace.operate(&context.operation, &start).await?;
     if let ProcessState::NotStarted { error } = &started.state {
-        return Err(super::workspace::CallError::Failed(error.clone()).into());
+        return Err(CallError::Failed(error.clone()).into());
     }
     if !background {
         let wait = args.timeout_s.map_or(FOREGROUND, Duration::from_secs);
@@ -121,7 +122,7 @@ pub(super) async fn run<W: Workspace>(
         process_id: started.process_id,
         window: OutputWindow::HeadTail { head_bytes: None, tail_bytes: None },
     };
-    let view = workspace.read(&view, LOOK).await?;
+    let view = workspace.read(&view, LOOK).await.map_err(again)?;
     Ok(outcome(&view))
 }
 
@@ -133,7 +134,7 @@ async fn watch<W: Workspace>(
     live: &LiveOutput,
 ) -> Result<(), Stop> {
     let until = tokio::time::Instant::now() + wait;
-    let follow = FollowOutput { process_id: started.process_id, offset: 0 };
+    let follow = FollowOutput { process_id: started.process_id, offset: live.next_offset() };
     let shown = tokio::time::timeout_at(until, show(workspace, &follow, live)).await;
     match shown {
         Err(_) | Ok(Ok(Shown::Ended)) => return Ok(()),
@@ -145,8 +146,18 @@ async fn watch<W: Workspace>(
         process_id: started.process_id,
         timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
     };
-    workspace.read(&wait, left + ANSWER_SLACK).await?;
+    workspace.read(&wait, left + ANSWER_SLACK).await.map_err(again)?;
     Ok(())
+}
+
+/// The command runs: a look at it that took too long is taken again, not told as a failure.
+fn again(error: CallError) -> Stop {
+    match error {
+        CallError::Unknown { reason: UnknownReason::DeadlinePassed } => {
+            Stop::from(CallError::Unknown { reason: UnknownReason::LinkLost })
+        }
+        error => Stop::from(error),
+    }
 }
 
 /// How following ended.
@@ -162,23 +173,27 @@ async fn show<W: Workspace>(
     follow: &FollowOutput,
     live: &LiveOutput,
 ) -> Result<Shown, Stop> {
+    if follow.offset >= LIVE_MAX_BYTES {
+        return Ok(Shown::Enough);
+    }
     let mut output = workspace.follow(follow).await?;
     let mut joiner = Utf8Joiner::default();
-    let mut shown_bytes = 0;
-    while let Some(item) = output.next().await {
-        match item? {
-            Followed::Chunk(chunk) => {
-                let text = joiner.push(&chunk);
-                live.push(&text);
-                shown_bytes += text.len();
+    while let Some(event) = output.next().await {
+        match event? {
+            FollowEvent::Chunk { offset, bytes, .. } => {
+                live.push(&joiner.push(&bytes));
+                live.shown_to(offset + bytes.len() as u64 - joiner.pending_bytes());
             }
-            Followed::Dropped(bytes) => live.push(&format!("\n[{bytes} bytes were not kept]\n")),
-            Followed::End(_) => {
+            FollowEvent::Dropped { from, to } => {
+                live.push(&format!("\n[{} bytes were not kept]\n", to - from));
+                live.shown_to(to);
+            }
+            FollowEvent::End { .. } => {
                 live.push(joiner.finish());
                 return Ok(Shown::Ended);
             }
         }
-        if shown_bytes >= LIVE_MAX_BYTES {
+        if live.next_offset() >= LIVE_MAX_BYTES {
             live.push("\n[there is more; the whole output is with the process]\n");
             return Ok(Shown::Enough);
         }

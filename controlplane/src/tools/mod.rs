@@ -26,4 +26,4 @@ mod workspace;
 
 pub use catalogue::{Catalogue, ToolKind};
 pub use context::{LiveOutput, OperationKey, ToolContext, ToolError, ToolOutcome};
-pub use workspace::{CallError, Followed, Workspace};
+pub use workspace::{Following, Workspace};

@@ -19,7 +19,8 @@ use super::catalogue::{Declaration, ToolKind};
 use super::context::{ToolContext, ToolOutcome};
 use super::errors::Stop;
 use super::text;
-use super::workspace::{CallError, Workspace};
+use super::workspace::Workspace;
+use crate::fleet::CallError;
 
 /// Deadline of a call that only looks.
 const LOOK: Duration = Duration::from_secs(30);

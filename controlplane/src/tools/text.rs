@@ -61,6 +61,11 @@ impl Utf8Joiner {
         }
     }
 
+    /// Bytes of a character that is not complete yet.
+    pub(super) const fn pending_bytes(&self) -> u64 {
+        self.pending.len() as u64
+    }
+
     /// What is left at the end: nothing, or the mark of a character that never came whole.
     pub(super) fn finish(&mut self) -> &'static str {
         if std::mem::take(&mut self.pending).is_empty() { "" } else { "\u{FFFD}" }

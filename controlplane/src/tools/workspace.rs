@@ -1,48 +1,19 @@
-//! The link to a workspace as tools see it. Implemented by the fleet's link and by a fake in tests.
+//! The link to a workspace as tools see it: the fleet's, or a fake in tests.
 
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use shared::protocol::process::{FollowOutput, ProcessView};
-use shared::protocol::{Method, WireError};
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, unfold};
+use shared::protocol::Method;
+use shared::protocol::process::FollowOutput;
 
 use super::context::OperationKey;
+use crate::fleet::{CallError, Deadline, FollowEvent, Operation, WorkspaceLink};
 
-/// The four ends of a remote call are: done (`Ok`), and these. *Not connected* is a refusal by us.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum CallError {
-    /// Nothing was sent.
-    #[error("the workspace is not connected")]
-    NotConnected {
-        /// Unix milliseconds since when; none: it never was.
-        since_ms: Option<i64>,
-    },
-    /// The daemon refused: nothing was done.
-    #[error("refused: {0}")]
-    Refused(#[source] WireError),
-    /// The daemon tried and it went wrong.
-    #[error("failed: {0}")]
-    Failed(#[source] WireError),
-    /// The link was lost before the answer.
-    #[error("unknown: {reason}")]
-    Unknown {
-        /// For the log.
-        reason: String,
-    },
-}
-
-/// One thing a follower is told.
-#[derive(Clone, Debug)]
-pub enum Followed {
-    /// Output, in order.
-    Chunk(Bytes),
-    /// Output that was dropped before it could be sent, in bytes.
-    Dropped(u64),
-    /// The process ended and every byte was told.
-    End(Box<ProcessView>),
-}
+/// What a followed process says, in order; the end of the process or an error is the last of it.
+pub type Following = BoxStream<'static, Result<FollowEvent, CallError>>;
 
 /// Calls to one workspace. Every call ends by itself: by its deadline or with the link.
 pub trait Workspace: Clone + Send + Sync + 'static {
@@ -54,6 +25,7 @@ pub trait Workspace: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<M::Reply, CallError>> + Send;
 
     /// Asks for an operation. A repeat with the same key is answered from the daemon's journal.
+    /// Without a deadline: the answer is worth waiting for as long as there is a link.
     fn operate<M: Method>(
         &self,
         key: &OperationKey,
@@ -72,5 +44,49 @@ pub trait Workspace: Clone + Send + Sync + 'static {
     fn follow(
         &self,
         request: &FollowOutput,
-    ) -> impl Future<Output = Result<BoxStream<'static, Result<Followed, CallError>>, CallError>> + Send;
+    ) -> impl Future<Output = Result<Following, CallError>> + Send;
+}
+
+impl Workspace for WorkspaceLink {
+    async fn read<M: Method>(
+        &self,
+        request: &M,
+        deadline: Duration,
+    ) -> Result<M::Reply, CallError> {
+        Self::read(self, request, Deadline::after(deadline)).await
+    }
+
+    async fn operate<M: Method>(
+        &self,
+        key: &OperationKey,
+        request: &M,
+    ) -> Result<M::Reply, CallError> {
+        Self::operate(self, &operation(key), request).await
+    }
+
+    async fn operate_with_body<M: Method>(
+        &self,
+        key: &OperationKey,
+        request: &M,
+        body: Bytes,
+    ) -> Result<M::Reply, CallError> {
+        Self::operate_with_body(self, &operation(key), request, body).await
+    }
+
+    async fn follow(&self, request: &FollowOutput) -> Result<Following, CallError> {
+        let (_, stream) = Self::follow(self, request).await?;
+        let events = unfold(Some(stream), |stream| async move {
+            let mut stream = stream?;
+            match stream.next().await {
+                Ok(Some(event)) => Some((Ok(event), Some(stream))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        Ok(events.boxed())
+    }
+}
+
+fn operation(key: &OperationKey) -> Operation {
+    Operation::new(key.op_id, key.fence.clone())
 }

@@ -1,0 +1,371 @@
+//! The events of an answer.
+//!
+//! ```text
+//! message_start ─► ( content_block_start ─► content_block_delta* ─► content_block_stop )* ─► message_delta ─► message_stop
+//!                    ping and error at any time; unknown events and blocks are passed over
+//! ```
+//!
+//! A part is done at its `content_block_stop`, never before: a tool call that was cut is not one.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::chat::content::{Part, StoredPart, Usage};
+use crate::llm::calls::{ArgumentText, CallIds, PROVIDER_BLOCK, is_plain, wire_name};
+use crate::llm::classify::Teller;
+use crate::llm::sse::{Decoder, Flow};
+use crate::llm::usage::Counts;
+use crate::llm::{Event, FinishReason, ProviderError, raw};
+
+/// Blocks of one answer.
+const BLOCKS_MAX: u32 = 4_096;
+
+/// The decoder of one answer.
+pub(in crate::llm) struct Stream {
+    ids: CallIds,
+    teller: Teller,
+    request_id: Option<String>,
+    open: BTreeMap<u64, Block>,
+    parts: u32,
+    has_calls: bool,
+    counts: Counts,
+    stop: Option<FinishReason>,
+}
+
+/// A block that has begun.
+struct Block {
+    /// Our index, once there is something to show.
+    index: Option<u32>,
+    /// As the provider began it.
+    start: Box<RawValue>,
+    body: Body,
+}
+
+enum Body {
+    Text {
+        text: String,
+        citations: Vec<Value>,
+    },
+    Thinking {
+        text: String,
+        signature: String,
+    },
+    ToolUse {
+        id: String,
+        sent_id: String,
+        name: String,
+        arguments: ArgumentText,
+    },
+    /// Whatever else: kept, not understood. Its input may come in pieces.
+    Other {
+        kind: String,
+        input: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct BlockStart {
+    index: u64,
+    content_block: Box<RawValue>,
+}
+
+/// A block's fields, each as it came.
+type BlockFields = BTreeMap<String, Box<RawValue>>;
+
+impl Stream {
+    /// For one answer to the prompt that `ids` knows.
+    pub(in crate::llm) fn new(ids: CallIds, teller: Teller, request_id: Option<String>) -> Self {
+        Self {
+            ids,
+            teller,
+            request_id,
+            open: BTreeMap::new(),
+            parts: 0,
+            has_calls: false,
+            counts: Counts::default(),
+            stop: None,
+        }
+    }
+
+    fn next_index(parts: &mut u32) -> u32 {
+        let index = *parts;
+        *parts += 1;
+        index
+    }
+
+    fn begin(&mut self, data: &str, out: &mut VecDeque<Event>) -> Result<(), ProviderError> {
+        let start: BlockStart = serde_json::from_str(data).map_err(|_| self.nonsense(data))?;
+        if self.parts >= BLOCKS_MAX || self.open.len() >= BLOCKS_MAX as usize {
+            return Err(self.teller.bad_response("more than 4,096 blocks", b""));
+        }
+        let block: Value =
+            serde_json::from_str(start.content_block.get()).map_err(|_| self.nonsense(data))?;
+        let text = |name: &str| block.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+        let mut index = None;
+        let body = match text("type").as_str() {
+            "text" => Body::Text {
+                text: String::new(),
+                citations: block
+                    .get("citations")
+                    .and_then(Value::as_array)
+                    .cloned()
+                    .unwrap_or_default(),
+            },
+            "thinking" => Body::Thinking { text: String::new(), signature: text("signature") },
+            "tool_use" => {
+                let place = Self::next_index(&mut self.parts);
+                index = Some(place);
+                self.has_calls = true;
+                let id = self.ids.unique(&text("id"), place);
+                let name = wire_name(&text("name")).into_owned();
+                out.push_back(Event::ToolCallStarted {
+                    index: place,
+                    tool_call_id: id.clone(),
+                    name: name.clone(),
+                });
+                Body::ToolUse { id, sent_id: text("id"), name, arguments: ArgumentText::default() }
+            }
+            kind => Body::Other { kind: kind.to_owned(), input: String::new() },
+        };
+        let first = match &body {
+            Body::Text { .. } => text("text"),
+            Body::Thinking { .. } => text("thinking"),
+            _ => String::new(),
+        };
+        let mut block = Block { index, start: start.content_block, body };
+        block.append(&first, &mut self.parts, out);
+        self.open.insert(start.index, block);
+        Ok(())
+    }
+
+    fn delta(&mut self, event: &Value, out: &mut VecDeque<Event>) {
+        let Some(block) =
+            event.get("index").and_then(Value::as_u64).and_then(|index| self.open.get_mut(&index))
+        else {
+            return;
+        };
+        let delta = &event["delta"];
+        let text = |name: &str| delta.get(name).and_then(Value::as_str).unwrap_or("");
+        match text("type") {
+            "text_delta" => block.append(text("text"), &mut self.parts, out),
+            "thinking_delta" => block.append(text("thinking"), &mut self.parts, out),
+            "input_json_delta" => block.append(text("partial_json"), &mut self.parts, out),
+            "signature_delta" => {
+                if let Body::Thinking { signature, .. } = &mut block.body {
+                    signature.push_str(text("signature"));
+                }
+            }
+            "citations_delta" => {
+                if let (Body::Text { citations, .. }, Some(citation)) =
+                    (&mut block.body, delta.get("citation"))
+                {
+                    citations.push(citation.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn end_block(&mut self, index: u64, out: &mut VecDeque<Event>) {
+        let Some(block) = self.open.remove(&index) else { return };
+        let begun = block.index;
+        if let Some(part) = block.into_part() {
+            let index = begun.unwrap_or_else(|| Self::next_index(&mut self.parts));
+            out.push_back(Event::PartDone { index, part: Box::new(part) });
+        }
+    }
+
+    fn message_delta(&mut self, event: &Value) {
+        self.counts.anthropic(&event["usage"]);
+        let delta = &event["delta"];
+        let Some(reason) = delta.get("stop_reason").and_then(Value::as_str) else { return };
+        self.stop = Some(match reason {
+            "end_turn" | "stop_sequence" => FinishReason::EndTurn,
+            "tool_use" => FinishReason::ToolUse,
+            "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+            "pause_turn" => FinishReason::Pause,
+            "refusal" => {
+                let details = delta
+                    .get("stop_details")
+                    .or_else(|| event.get("stop_details"))
+                    .unwrap_or(delta);
+                let said = |name: &str| details.get(name).and_then(Value::as_str);
+                let why = said("explanation").or_else(|| said("category"));
+                FinishReason::Refusal(why.unwrap_or("The model refused.").to_owned())
+            }
+            other => FinishReason::Other(other.chars().take(64).collect()),
+        });
+    }
+
+    fn nonsense(&self, data: &str) -> ProviderError {
+        self.teller.bad_response("an event that is not what the protocol says", data.as_bytes())
+    }
+}
+
+impl Decoder for Stream {
+    fn event(
+        &mut self,
+        _name: Option<&str>,
+        data: &str,
+        out: &mut VecDeque<Event>,
+    ) -> Result<Flow, ProviderError> {
+        let event: Value = serde_json::from_str(data).map_err(|_| self.nonsense(data))?;
+        match event.get("type").and_then(Value::as_str) {
+            Some("message_start") => {
+                let message = &event["message"];
+                self.counts.anthropic(&message["usage"]);
+                out.push_back(Event::Started {
+                    model: message.get("model").and_then(Value::as_str).map(str::to_owned),
+                    request_id: self.request_id.clone(),
+                });
+            }
+            Some("content_block_start") => self.begin(data, out)?,
+            Some("content_block_delta") => self.delta(&event, out),
+            Some("content_block_stop") => {
+                if let Some(index) = event.get("index").and_then(Value::as_u64) {
+                    self.end_block(index, out);
+                }
+            }
+            Some("message_delta") => self.message_delta(&event),
+            Some("message_stop") => {
+                self.finish(out);
+                return Ok(Flow::Done);
+            }
+            Some("error") => return Err(self.teller.event(&event)),
+            Some(_) => {}
+            None if event.get("error").is_some() => return Err(self.teller.event(&event)),
+            None => return Err(self.nonsense(data)),
+        }
+        Ok(Flow::More)
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    fn finish(&mut self, out: &mut VecDeque<Event>) {
+        // A reason to stop comes after every block; one that is still open forgot its end.
+        let open: Vec<u64> = self.open.keys().copied().collect();
+        for index in open {
+            self.end_block(index, out);
+        }
+        let reason = match self.stop.take() {
+            None | Some(FinishReason::EndTurn) if self.has_calls => FinishReason::ToolUse,
+            Some(FinishReason::ToolUse) if !self.has_calls => FinishReason::EndTurn,
+            reason => reason.unwrap_or(FinishReason::EndTurn),
+        };
+        let usage: Usage = self.counts.usage();
+        out.push_back(Event::Finished { reason, usage });
+    }
+}
+
+impl Block {
+    /// Adds a piece of text, thinking or input. The block gets its index with its first piece.
+    fn append(&mut self, piece: &str, parts: &mut u32, out: &mut VecDeque<Event>) {
+        if piece.is_empty() {
+            return;
+        }
+        let delta = match &mut self.body {
+            Body::Text { text, .. } | Body::Thinking { text, .. } => {
+                text.push_str(piece);
+                piece
+            }
+            Body::ToolUse { arguments, .. } => arguments.push(piece),
+            Body::Other { input, .. } => {
+                input.push_str(piece);
+                return;
+            }
+        };
+        let index = *self.index.get_or_insert_with(|| Stream::next_index(parts));
+        let delta = delta.to_owned();
+        out.push_back(match &self.body {
+            Body::Text { .. } => Event::Text { index, delta },
+            Body::Thinking { .. } => Event::Reasoning { index, delta },
+            _ => Event::ToolCallDelta { index, delta },
+        });
+    }
+
+    /// The whole part with the block as it must go back; none: an empty text.
+    fn into_part(self) -> Option<StoredPart> {
+        let Self { start, body, .. } = self;
+        Some(match body {
+            Body::Text { text, citations } => {
+                if text.is_empty() {
+                    return None;
+                }
+                let raw = (!citations.is_empty())
+                    .then(|| {
+                        raw(json!({ "type": "text", "text": text, "citations": citations })
+                            .to_string())
+                    })
+                    .flatten();
+                StoredPart { part: Part::Text { text }, raw }
+            }
+            Body::Thinking { text, signature } => {
+                // Without a signature it would be refused when it goes back.
+                let raw = (!signature.is_empty())
+                    .then(|| {
+                        raw(json!({ "type": "thinking", "thinking": text, "signature": signature })
+                            .to_string())
+                    })
+                    .flatten();
+                StoredPart { part: Part::Reasoning { text }, raw }
+            }
+            Body::ToolUse { id, sent_id, name, arguments } => {
+                tool_use(&start, id, &sent_id, name, &arguments)
+            }
+            Body::Other { kind, input } => other(start, &kind, &input),
+        })
+    }
+}
+
+fn tool_use(
+    start: &RawValue,
+    id: String,
+    sent_id: &str,
+    name: String,
+    arguments: &ArgumentText,
+) -> StoredPart {
+    let mut block: BlockFields = serde_json::from_str(start.get()).unwrap_or_default();
+    // Some servers send the whole input with the start.
+    let whole = block.get("input").filter(|_| arguments.as_str().is_empty());
+    let (args, input) = match whole {
+        Some(input) => (serde_json::from_str(input.get()).unwrap_or_default(), Some(input.clone())),
+        None => (arguments.value(), raw(arguments.as_str().to_owned())),
+    };
+    let named = block.get("name").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    let as_sent = id == sent_id
+        && is_plain(&id, 64)
+        && named.as_deref() == Some(name.as_str())
+        && args.is_object();
+    let raw = match input {
+        Some(input) if as_sent => {
+            block.insert("input".to_owned(), input);
+            serde_json::value::to_raw_value(&block).ok()
+        }
+        _ => None,
+    };
+    StoredPart { part: Part::ToolCall { tool_call_id: id, name, args }, raw }
+}
+
+/// A block that only the provider understands, such as redacted thinking or a server's tool.
+fn other(start: Box<RawValue>, kind: &str, input: &str) -> StoredPart {
+    let raw = match raw(input.to_owned()) {
+        Some(input) => {
+            let mut block: BlockFields = serde_json::from_str(start.get()).unwrap_or_default();
+            block.insert("input".to_owned(), input);
+            serde_json::value::to_raw_value(&block).ok()
+        }
+        // Whole with its start: byte for byte.
+        None => Some(start),
+    };
+    let part = if kind == "redacted_thinking" {
+        Part::Reasoning { text: String::new() }
+    } else {
+        Part::Notice { code: PROVIDER_BLOCK.to_owned(), text: kind.chars().take(64).collect() }
+    };
+    StoredPart { part, raw }
+}
