@@ -27,8 +27,8 @@
 #![deny(unsafe_code)]
 
 pub mod command;
-pub mod journal;
 pub mod files;
+pub mod journal;
 pub mod options;
 pub mod records;
 pub mod state_dir;

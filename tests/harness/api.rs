@@ -135,6 +135,20 @@ impl Api {
         Ok(end.get("process").cloned().unwrap_or(end))
     }
 
+    /// Server-sent events below `/api/v1`, after the event with the id `last`.
+    pub async fn events(&self, path: &str, last: Option<&str>) -> Result<Events> {
+        let url = format!("{}/api/v1{path}", self.url);
+        // Without the client's overall time limit: a stream lives as long as it is read.
+        let http = reqwest::Client::builder().tcp_nodelay(true).build()?;
+        let mut request = http.get(url).bearer_auth(&self.key);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = request.send().await?;
+        ensure!(response.status().is_success(), "GET {path} answered {}", response.status());
+        Ok(Events { response, buffer: Vec::new(), last: Value::Null })
+    }
+
     /// A WebSocket below `/api/v1`.
     pub async fn socket(&self, path: &str) -> Result<Socket> {
         let url = format!("{}/api/v1{path}", self.url.replacen("http", "ws", 1));
@@ -145,6 +159,37 @@ impl Api {
             tcp.set_nodelay(true)?;
         }
         Ok(Socket { socket, waiting: VecDeque::new(), last: Value::Null })
+    }
+}
+
+/// A stream of server-sent events.
+pub struct Events {
+    response: reqwest::Response,
+    buffer: Vec<u8>,
+    last: Value,
+}
+
+impl Events {
+    /// The data of the next event. Comments and events without data are passed over.
+    pub async fn event(&mut self) -> Result<Value> {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|bytes| bytes == b"\n\n") {
+                let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                let block = String::from_utf8(block)?;
+                let data: Vec<&str> =
+                    block.lines().filter_map(|line| line.strip_prefix("data:")).collect();
+                if data.is_empty() {
+                    continue;
+                }
+                self.last = serde_json::from_str(data.join("\n").trim())?;
+                return Ok(self.last.clone());
+            }
+            let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
+            let chunk = chunk
+                .with_context(|| format!("no event came in time; the last was {}", self.last))??
+                .with_context(|| format!("the stream ended after {}", self.last))?;
+            self.buffer.extend_from_slice(&chunk);
+        }
     }
 }
 

@@ -4,8 +4,10 @@
 //! api        speaks HTTP, WebSocket and server-sent events as any client would
 //! programs   the two real programs: start, kill -9, start again
 //! gate       holds a program at a named fault point
+//! stream     a viewer of a chat, with the product's own client state
 //! ```
 
 pub mod api;
 pub mod gate;
 pub mod programs;
+pub mod stream;

@@ -18,6 +18,7 @@ use std::os::unix::ffi::OsStringExt;
 use rustix::fs::{AtFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use shared::fault;
 use shared::protocol::Reply;
 use shared::protocol::files::{Deleted, Edited, Written};
 
@@ -146,7 +147,9 @@ impl Staging {
             rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(bits & 0o777))?;
         }
         let stat = self.changes.last().and_then(|change| change.place.stat);
-        fill(&file, content, stat.as_ref().map(|stat| (stat, old)))
+        fill(&file, content, stat.as_ref().map(|stat| (stat, old)))?;
+        fault::point("w4 file staged");
+        Ok(())
     }
 
     /// Notes that `place` goes.
@@ -187,6 +190,7 @@ impl Staging {
         for change in &self.changes {
             change.check_unchanged()?;
         }
+        fault::point("w4 files checked");
         let several = self.changes.len() > 1;
         for index in 0..self.changes.len() {
             if let Err(errno) = self.changes[index].perform(several) {
@@ -270,6 +274,7 @@ impl Change {
             }
         }
         self.is_done = true;
+        fault::point("w4 file changed");
         Ok(())
     }
 

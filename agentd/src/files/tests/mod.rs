@@ -3,6 +3,7 @@
 mod bad_input;
 mod changes;
 mod crash;
+mod killed;
 mod properties;
 mod race;
 mod reads;
