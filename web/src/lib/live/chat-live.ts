@@ -1,0 +1,138 @@
+/**
+ * One chat on the wire: a socket, the reduced state, older pages. Events of a frame of the screen
+ * are applied together, so that a fast stream costs one render per frame.
+ */
+import { useEffect, useSyncExternalStore } from "react";
+import { api } from "../api/calls";
+import { BASE } from "../api/client";
+import { chatQuery, queryClient } from "../api/queries";
+import type * as S from "../api/schema";
+import { applyAll, INITIAL, prepend, resumed, type ChatState } from "./chat-state";
+import { LiveSocket, socketUrl, type SocketState } from "./socket";
+
+/** Events held back at most; beyond that they are applied at once. */
+const PENDING_MAX = 2_000;
+const HIDDEN_FLUSH_MS = 250;
+const PAGE = 100;
+/** Chats kept for a quick return; the cursor resumes them. */
+const KEPT = 8;
+
+export interface Older {
+  loading: boolean;
+  /** Nothing before what is shown. */
+  done: boolean;
+  error: unknown;
+}
+
+export interface LiveView {
+  chat: ChatState;
+  socket: SocketState;
+  older: Older;
+}
+
+const NO_OLDER: Older = { loading: false, done: false, error: null };
+
+export class ChatLive {
+  private view: LiveView;
+  private pending: S.Envelope[] = [];
+  private scheduled = false;
+  private users = 0;
+  private readonly listeners = new Set<() => void>();
+  private readonly socket: LiveSocket;
+
+  constructor(readonly id: string) {
+    this.socket = new LiveSocket({
+      url: () => {
+        const { cursor } = this.view.chat;
+        return socketUrl(`${BASE}/chats/${id}/stream${cursor ? `?cursor=${encodeURIComponent(cursor)}` : ""}`);
+      },
+      onFrame: (events) => this.take(events as S.Envelope[]),
+      onState: (socket) => {
+        const chat = socket.phase === "open" ? resumed(this.view.chat) : this.view.chat;
+        this.set({ socket, chat });
+      },
+      onTrouble: () => void queryClient.invalidateQueries({ queryKey: chatQuery(id).queryKey }),
+    });
+    this.view = { chat: INITIAL, socket: this.socket.state, older: NO_OLDER };
+  }
+
+  readonly get = (): LiveView => this.view;
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  /** Connects while at least one user is there. */
+  use(): () => void {
+    this.users += 1;
+    if (this.users === 1) this.socket.start();
+    return () => {
+      this.users -= 1;
+      if (this.users === 0) this.socket.stop();
+    };
+  }
+
+  readonly retryNow = (): void => this.socket.retryNow();
+
+  readonly loadOlder = async (): Promise<void> => {
+    const { older, chat } = this.view;
+    const first = chat.messages[0];
+    if (older.loading || older.done || !chat.ready || !first) return;
+    this.set({ older: { ...older, loading: true, error: null } });
+    try {
+      const page = await api.messagesBefore(this.id, first.seq, PAGE);
+      this.set({
+        chat: prepend(this.view.chat, page.items),
+        older: { loading: false, done: page.items.length < PAGE, error: null },
+      });
+    } catch (error) {
+      this.set({ older: { loading: false, done: false, error } });
+    }
+  };
+
+  private take(events: S.Envelope[]): void {
+    this.pending.push(...events);
+    if (this.pending.length > PENDING_MAX) this.flush();
+    else if (!this.scheduled) {
+      this.scheduled = true;
+      if (document.visibilityState === "visible") requestAnimationFrame(this.flush);
+      else setTimeout(this.flush, HIDDEN_FLUSH_MS);
+    }
+  }
+
+  private readonly flush = (): void => {
+    this.scheduled = false;
+    const events = this.pending;
+    if (events.length === 0) return;
+    this.pending = [];
+    const again = events.some((event) => event.type === "resync");
+    this.set({ chat: applyAll(this.view.chat, events), older: again ? NO_OLDER : this.view.older });
+  };
+
+  private set(change: Partial<LiveView>): void {
+    this.view = { ...this.view, ...change };
+    for (const listener of this.listeners) listener();
+  }
+}
+
+const kept = new Map<string, ChatLive>();
+
+function chatLive(id: string): ChatLive {
+  const there = kept.get(id);
+  if (there) kept.delete(id);
+  const live = there ?? new ChatLive(id);
+  kept.set(id, live);
+  for (const old of kept.keys()) {
+    if (kept.size <= KEPT) break;
+    kept.delete(old);
+  }
+  return live;
+}
+
+export function useChatLive(id: string, enabled: boolean): LiveView & Pick<ChatLive, "retryNow" | "loadOlder"> {
+  const live = chatLive(id);
+  useEffect(() => (enabled ? live.use() : undefined), [live, enabled]);
+  const view = useSyncExternalStore(live.subscribe, live.get);
+  return { ...view, retryNow: live.retryNow, loadOlder: live.loadOlder };
+}

@@ -1,0 +1,27 @@
+import type { ChatStatus, WorkspaceStatus } from "../api/schema";
+import { t } from "../text/en";
+
+export type MarkState = "rest" | "unread" | "work" | "need" | "fail" | "lost" | "pending";
+
+export function markOfChat(status: ChatStatus, unread: boolean): MarkState {
+  switch (status) {
+    case "running":
+    case "interrupting":
+      return "work";
+    case "requires_action":
+      return "need";
+    case "error":
+      return "fail";
+    default:
+      return unread ? "unread" : "rest";
+  }
+}
+
+export function markOfWorkspace(status: WorkspaceStatus): MarkState {
+  return status === "connected" ? "rest" : status === "unreachable" ? "lost" : "pending";
+}
+
+/** A piece of the spine: shape and pattern carry the state, colour only repeats it. */
+export function Mark({ state, label }: { state: MarkState; label?: string }) {
+  return <span className={`mark mark-${state}`} role="img" aria-label={label ?? t.marks[state]} />;
+}

@@ -1,0 +1,102 @@
+import * as Menu from "@radix-ui/react-dropdown-menu";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { useState, type FormEvent } from "react";
+import { api } from "../../lib/api/calls";
+import { chatQuery, chatsQuery } from "../../lib/api/queries";
+import type { ChatHead, ChatStatus, WorkspaceView } from "../../lib/api/schema";
+import { t } from "../../lib/text/en";
+import { Button, IconButton } from "../../lib/ui/button";
+import { Dialog } from "../../lib/ui/dialog";
+import { Field } from "../../lib/ui/field";
+import { Icon } from "../../lib/ui/icon";
+import { Mark, markOfChat, markOfWorkspace } from "../../lib/ui/mark";
+import { ProblemNote } from "../../lib/ui/states";
+
+interface ChatHeaderProps {
+  chat: ChatHead;
+  status: ChatStatus;
+  workspace: WorkspaceView | null;
+}
+
+export function ChatHeader({ chat, status, workspace }: ChatHeaderProps) {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const [renaming, setRenaming] = useState(false);
+  const archive = useMutation({
+    mutationFn: () => (chat.archived ? api.unarchive(chat.id) : api.archive(chat.id)),
+    onSuccess: async () => {
+      await client.invalidateQueries({ queryKey: chatsQuery.queryKey });
+      await client.invalidateQueries({ queryKey: chatQuery(chat.id).queryKey });
+      if (!chat.archived) await navigate({ to: "/" });
+    },
+  });
+  return (
+    <header className="chat-head">
+      <Link to="/" className="icon-button chat-back" aria-label={t.nav.inbox}>
+        <Icon name="back" />
+      </Link>
+      <Mark state={markOfChat(status, false)} />
+      <h1 className="chat-title clip" title={chat.title}>
+        {chat.title || t.inbox.untitled}
+      </h1>
+      {workspace && (
+        <Link to="/workspaces/$workspaceId" params={{ workspaceId: workspace.id }} className="chat-workspace mono">
+          <Mark state={markOfWorkspace(workspace.status)} />
+          <span className="clip">{workspace.name}</span>
+        </Link>
+      )}
+      <Menu.Root modal={false}>
+        <Menu.Trigger asChild>
+          <IconButton icon="more" label={t.common.more} />
+        </Menu.Trigger>
+        <Menu.Portal>
+          <Menu.Content className="menu" align="end" sideOffset={4}>
+            <Menu.Item className="menu-item" onSelect={() => setRenaming(true)}>
+              <Icon name="edit" />
+              {t.chat.rename}
+            </Menu.Item>
+            <Menu.Item className="menu-item" onSelect={() => archive.mutate()}>
+              <Icon name="archive" />
+              {chat.archived ? t.chat.unarchive : t.chat.archive}
+            </Menu.Item>
+          </Menu.Content>
+        </Menu.Portal>
+      </Menu.Root>
+      {archive.isError && <ProblemNote error={archive.error} />}
+      {renaming && <Rename chat={chat} onClose={() => setRenaming(false)} />}
+    </header>
+  );
+}
+
+function Rename({ chat, onClose }: { chat: ChatHead; onClose: () => void }) {
+  const client = useQueryClient();
+  const [title, setTitle] = useState(chat.title);
+  const save = useMutation({
+    mutationFn: () => api.patchChat(chat.id, { title: title.trim() }),
+    onSuccess: async () => {
+      onClose();
+      await client.invalidateQueries({ queryKey: chatsQuery.queryKey });
+    },
+  });
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    save.mutate();
+  };
+  return (
+    <Dialog title={t.chat.rename} onClose={onClose}>
+      <form className="form" onSubmit={submit}>
+        <Field label={t.chat.titleField} autoFocus required value={title} onChange={(e) => setTitle(e.target.value)} />
+        {save.isError && <ProblemNote error={save.error} />}
+        <div className="form-actions">
+          <Button type="submit" look="primary" busy={save.isPending}>
+            {t.common.save}
+          </Button>
+          <Button look="quiet" onClick={onClose}>
+            {t.common.cancel}
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,108 @@
+import "../../styles/chat.css";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useParams } from "@tanstack/react-router";
+import { useEffect, useMemo } from "react";
+import { api, type Busy } from "../../lib/api/calls";
+import { randomKey } from "../../lib/api/client";
+import { chatQuery, modelsQuery, workspacesQuery } from "../../lib/api/queries";
+import { useChatLive } from "../../lib/live/chat-live";
+import { markSeen } from "../../lib/live/seen";
+import { t } from "../../lib/text/en";
+import { useTitle } from "../../lib/ui/hooks";
+import { ReconnectRail } from "../../lib/ui/rail";
+import { LoadingRows, ProblemNote } from "../../lib/ui/states";
+import { Announcer } from "./announcer";
+import { ChatHeader } from "./header";
+import { Composer } from "./composer";
+import { durableItems } from "./items";
+import { ModelPicker } from "./model-picker";
+import { ChatNotices } from "./notices";
+import { Queue } from "./queue";
+import { Transcript } from "./transcript";
+import { useChatKeys } from "./keys";
+
+export function ChatPage() {
+  const { chatId } = useParams({ from: "/shell/chats/$chatId" });
+  // A chat has its own page state: nothing leaks from one into the next.
+  return <Chat key={chatId} id={chatId} />;
+}
+
+function Chat({ id }: { id: string }) {
+  const known = useQuery(chatQuery(id));
+  const models = useQuery(modelsQuery);
+  const workspaces = useQuery(workspacesQuery);
+  const live = useChatLive(id, known.isSuccess);
+  const { chat } = live;
+  const head = chat.head ?? known.data ?? null;
+  const workspace = workspaces.data?.items.find((item) => item.id === head?.workspace_id) ?? null;
+  const durable = useMemo(() => durableItems(chat.messages), [chat.messages]);
+  const busy = chat.status === "running" || chat.status === "interrupting";
+  useTitle(head?.title || t.inbox.untitled);
+
+  const version = Math.max(head?.snapshot_version ?? 0, versionOf(chat.cursor));
+  useEffect(() => {
+    if (chat.ready && !busy && document.visibilityState === "visible") markSeen([{ id, snapshot_version: version }]);
+  }, [id, chat.ready, busy, version]);
+
+  const send = useMutation({
+    mutationFn: ({ text, how, key }: { text: string; how: Busy; key: string }) =>
+      api.send(id, { content: [{ type: "text", text }], busy: how }, key),
+  });
+  const stop = useMutation({ mutationFn: () => api.interrupt(id) });
+  const pick = useMutation({ mutationFn: (model: string) => api.patchChat(id, { model_id: model }) });
+  useChatKeys({ busy, onStop: () => stop.mutate(), durable });
+
+  if (known.isError) {
+    return (
+      <main className="page page-narrow" id="content">
+        <ProblemNote error={known.error} onRetry={() => void known.refetch()} />
+      </main>
+    );
+  }
+  return (
+    <main className="chat" id="content">
+      <ReconnectRail socket={live.socket} onRetry={live.retryNow} />
+      {head && <ChatHeader chat={head} status={chat.status} workspace={workspace} />}
+      {chat.ready || chat.messages.length > 0 ? (
+        <Transcript
+          live={live}
+          durable={durable}
+          lost={workspace?.status === "unreachable"}
+          onLoadOlder={live.loadOlder}
+        />
+      ) : (
+        <div className="chat-loading">
+          <LoadingRows />
+        </div>
+      )}
+      <div className="chat-foot">
+        <ChatNotices chat={chat} workspace={workspace} onRetry={() => send.mutate({ text: t.chat.goOn, how: "queue", key: randomKey() })} />
+        {chat.queue.length > 0 && <Queue chatId={id} items={chat.queue} />}
+        {send.isError && <ProblemNote error={send.error} />}
+        {stop.isError && <ProblemNote error={stop.error} />}
+        {pick.isError && <ProblemNote error={pick.error} />}
+        <Composer
+          draftKey={id}
+          busy={busy}
+          stopping={chat.status === "interrupting" || stop.isPending}
+          archived={head?.archived ?? false}
+          onSend={(text, how) => send.mutateAsync({ text, how, key: randomKey() })}
+          onStop={() => stop.mutate()}
+        >
+          <ModelPicker
+            models={models.data?.items ?? []}
+            value={head?.model_id ?? null}
+            onPick={(model) => pick.mutate(model)}
+          />
+        </Composer>
+      </div>
+      <Announcer chat={chat} durable={durable} />
+    </main>
+  );
+}
+
+/** The first field of a cursor is the version of the chat that it covers. */
+function versionOf(cursor: string | null): number {
+  const first = Number.parseInt(cursor ?? "", 10);
+  return Number.isNaN(first) ? 0 : first;
+}

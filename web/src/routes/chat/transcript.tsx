@@ -1,0 +1,173 @@
+import { defaultRangeExtractor, useVirtualizer, type Range, type VirtualItem } from "@tanstack/react-virtual";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import type { LiveView } from "../../lib/live/chat-live";
+import type { PreviewItem } from "../../lib/live/chat-state";
+import { t } from "../../lib/text/en";
+import { Button } from "../../lib/ui/button";
+import { Icon } from "../../lib/ui/icon";
+import { ProblemNote } from "../../lib/ui/states";
+import { AnswerArticle, UserArticle, type RailState } from "./article";
+import { liveTools, previewParts, turnFacts, type Durable, type Item } from "./items";
+
+/** Distance from the end within which the view sticks to it. */
+const STICK_PX = 64;
+const OVERSCAN = 8;
+/** Older messages are asked for when the reader is this close to the first. */
+const OLDER_AT = 6;
+const LIVE_KEY = "live";
+
+interface TranscriptProps {
+  live: LiveView;
+  durable: Durable;
+  /** The workspace does not answer. */
+  lost: boolean;
+  onLoadOlder: () => void;
+}
+
+/** Only what is near the screen is in the page, however long the chat is. */
+export function Transcript({ live, durable, lost, onLoadOlder }: TranscriptProps) {
+  const { chat, older } = live;
+  const scroller = useRef<HTMLDivElement>(null);
+  const [atEnd, setAtEnd] = useState(true);
+  const tools = useMemo(() => liveTools(chat.preview), [chat.preview]);
+  const preview = useMemo(() => previewParts(chat.preview, durable), [chat.preview, durable]);
+  const running = chat.status === "running" || chat.status === "interrupting";
+  const writing = preview.length > 0 || (running && durable.open.size === 0);
+  const last = durable.items.at(-1);
+  const items = useMemo<Item[]>(
+    () =>
+      writing
+        ? [...durable.items, { kind: "answer", key: LIVE_KEY, message: null, parts: preview, first: last?.kind !== "answer" }]
+        : durable.items,
+    [durable, writing, preview, last],
+  );
+
+  const virtual = useVirtualizer({
+    count: items.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: (i) => estimate(items[i]),
+    getItemKey: (i) => items[i]?.key ?? i,
+    overscan: OVERSCAN,
+    anchorTo: "end",
+    followOnAppend: true,
+    scrollEndThreshold: STICK_PX,
+    rangeExtractor: useCallback((range: Range) => withFocused(range, scroller.current), []),
+    onChange: (it) => setAtEnd(it.isAtEnd(STICK_PX)),
+  });
+
+  const settled = useRef(false);
+  useEffect(() => {
+    if (settled.current || items.length === 0) return;
+    settled.current = true;
+    virtual.scrollToEnd();
+  }, [items.length, virtual]);
+
+  const first = virtual.getVirtualItems()[0]?.index ?? 0;
+  const canLoad = chat.ready && !older.done && !older.loading && !older.error && (chat.messages[0]?.seq ?? 0) > 1;
+  useEffect(() => {
+    if (canLoad && first <= OLDER_AT) onLoadOlder();
+  }, [canLoad, first, onLoadOlder]);
+
+  const missed = useMissed(items.length, atEnd);
+  const facts = useMemo(() => (running ? null : turnFacts(chat.messages)), [running, chat.messages]);
+  const rail = railOf(chat.status, lost);
+  return (
+    <div className="transcript-wrap">
+      <div
+        ref={scroller}
+        className="transcript"
+        role="log"
+        aria-live="off"
+        aria-label={t.chat.transcript}
+        tabIndex={0}
+      >
+        {older.error ? <ProblemNote error={older.error} onRetry={onLoadOlder} /> : null}
+        <div className="transcript-sizer" style={{ height: virtual.getTotalSize() }}>
+          {virtual.getVirtualItems().map((row) => {
+            const item = items[row.index];
+            if (!item) return null;
+            const isLast = row.index === items.length - 1;
+            return (
+              <Row key={row.key} row={row} measure={virtual.measureElement}>
+                {item.kind === "user" ? (
+                  <UserArticle item={item} position={row.index + 1} size={items.length} />
+                ) : (
+                  <AnswerArticle
+                    item={item}
+                    position={row.index + 1}
+                    size={items.length}
+                    tools={isLast ? tools : NONE}
+                    running={isLast && running}
+                    rail={isLast ? rail : "done"}
+                    facts={isLast ? facts : null}
+                  />
+                )}
+              </Row>
+            );
+          })}
+        </div>
+      </div>
+      {!atEnd && (
+        <Button className="to-end" onClick={() => virtual.scrollToEnd()}>
+          <Icon name="down" size={14} />
+          {missed > 0 ? t.chat.newBelow(missed) : t.chat.toEnd}
+        </Button>
+      )}
+    </div>
+  );
+}
+
+const NONE: ReadonlyMap<string, PreviewItem> = new Map();
+
+interface RowProps {
+  row: VirtualItem;
+  measure: (node: Element | null) => void;
+  children: React.ReactNode;
+}
+
+function Row({ row, measure, children }: RowProps) {
+  return (
+    <div
+      ref={measure}
+      data-index={row.index}
+      className="transcript-row"
+      style={{ transform: `translateY(${row.start}px)` }}
+    >
+      {children}
+    </div>
+  );
+}
+
+/** Items that were added while the reader was elsewhere. */
+function useMissed(count: number, atEnd: boolean): number {
+  const seen = useRef(count);
+  if (atEnd || count < seen.current) seen.current = count;
+  return count - seen.current;
+}
+
+/** The row that holds the focus is never taken out of the page. */
+function withFocused(range: Range, scroller: HTMLElement | null): number[] {
+  const indexes = defaultRangeExtractor(range);
+  const row = document.activeElement?.closest<HTMLElement>(".transcript-row");
+  if (!row || !scroller?.contains(row)) return indexes;
+  const focused = Number(row.dataset.index);
+  if (indexes.includes(focused) || focused >= range.count) return indexes;
+  return [...indexes, focused].sort((a, b) => a - b);
+}
+
+/** Good guesses keep the scroll bar still. */
+function estimate(item: Item | undefined): number {
+  if (!item) return 60;
+  if (item.kind === "user") return 64 + 24 * Math.ceil(item.text.length / 84);
+  return item.parts.reduce((sum, part) => {
+    if (part.type === "tools") return sum + 30 * part.views.length;
+    return sum + (part.type === "text" ? 32 + 24 * Math.ceil(part.text.length / 84) : 28);
+  }, item.first ? 28 : 4);
+}
+
+function railOf(status: string, lost: boolean): RailState {
+  if (status === "requires_action") return "need";
+  if (status === "error") return "fail";
+  if (status === "running" || status === "interrupting") return lost ? "lost" : "work";
+  return "done";
+}

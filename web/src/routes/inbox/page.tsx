@@ -1,0 +1,114 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useMemo, useState, type KeyboardEvent } from "react";
+import { chatsQuery, workspacesQuery } from "../../lib/api/queries";
+import type { ChatHead } from "../../lib/api/schema";
+import { isUnread, markSeen, useSeen } from "../../lib/live/seen";
+import { age } from "../../lib/text/format";
+import { t } from "../../lib/text/en";
+import { Button } from "../../lib/ui/button";
+import { useNow, useTitle } from "../../lib/ui/hooks";
+import { Mark, markOfChat } from "../../lib/ui/mark";
+import { Empty, LoadingRows, ProblemNote } from "../../lib/ui/states";
+import { groupChats, matches } from "./groups";
+
+export function InboxPage() {
+  const chats = useQuery(chatsQuery);
+  const workspaces = useQuery(workspacesQuery);
+  const seen = useSeen();
+  const [filter, setFilter] = useState("");
+  const names = useMemo(
+    () => new Map(workspaces.data?.items.map((workspace) => [workspace.id, workspace.name])),
+    [workspaces.data],
+  );
+  const all = chats.data?.items ?? [];
+  const shown = all.filter((chat) => matches(chat, filter, names.get(chat.workspace_id ?? "") ?? ""));
+  const groups = groupChats(shown, seen);
+  const waiting = groupChats(all, seen).find((group) => group.name === "need")?.chats.length ?? 0;
+  const unread = all.filter((chat) => isUnread(chat, seen));
+  useTitle(waiting > 0 ? `(${waiting}) ${t.inbox.title}` : t.inbox.title);
+
+  return (
+    <main className="page" id="content">
+      <header className="page-head">
+        <h1>{t.inbox.title}</h1>
+        {unread.length > 0 && (
+          <Button look="quiet" icon="check" onClick={() => markSeen(unread)}>
+            {t.inbox.markRead}
+          </Button>
+        )}
+        {all.length > 0 && (
+          <input
+            className="input page-filter"
+            type="search"
+            aria-label={t.inbox.filter}
+            placeholder={t.inbox.filterHint}
+            value={filter}
+            onChange={(e) => setFilter(e.target.value)}
+          />
+        )}
+      </header>
+      {chats.isPending && <LoadingRows rows={8} />}
+      {chats.isError && <ProblemNote error={chats.error} onRetry={() => void chats.refetch()} />}
+      {chats.data && all.length === 0 && (
+        <Empty
+          title={t.inbox.empty}
+          action={
+            <Link to="/new" search={{}} className="button button-primary">
+              {t.nav.newChat}
+            </Link>
+          }
+        >
+          {t.inbox.emptyText}
+        </Empty>
+      )}
+      {all.length > 0 && shown.length === 0 && <Empty title={t.inbox.noMatch} />}
+      <div onKeyDown={moveByKey}>
+        {groups.map((group) => (
+          <section key={group.name} className="ledger-group" aria-labelledby={`group-${group.name}`}>
+            <h2 id={`group-${group.name}`} className="ledger-label">
+              {t.inbox.groups[group.name]} <span className="ink-3 num">{group.chats.length}</span>
+            </h2>
+            <ul className="ledger">
+              {group.chats.map((chat) => (
+                <ChatRow
+                  key={chat.id}
+                  chat={chat}
+                  workspace={names.get(chat.workspace_id ?? "") ?? null}
+                  unread={isUnread(chat, seen)}
+                />
+              ))}
+            </ul>
+          </section>
+        ))}
+      </div>
+    </main>
+  );
+}
+
+function ChatRow({ chat, workspace, unread }: { chat: ChatHead; workspace: string | null; unread: boolean }) {
+  const now = useNow(30_000);
+  return (
+    <li>
+      <Link to="/chats/$chatId" params={{ chatId: chat.id }} className="ledger-row" data-unread={unread || undefined}>
+        <Mark state={markOfChat(chat.status, unread)} />
+        <span className="ledger-title clip">{chat.title || t.inbox.untitled}</span>
+        <span className="ledger-label-cell clip ink-3">{chat.label}</span>
+        <span className="ledger-meta mono clip ink-2">{workspace ?? t.inbox.noWorkspace}</span>
+        <time className="ledger-age num ink-3" dateTime={chat.updated_at}>
+          {age(chat.updated_at, now)}
+        </time>
+      </Link>
+    </li>
+  );
+}
+
+/** `J` and `K` walk the rows. */
+function moveByKey(event: KeyboardEvent<HTMLElement>): void {
+  const step = event.key === "j" || event.key === "ArrowDown" ? 1 : event.key === "k" || event.key === "ArrowUp" ? -1 : 0;
+  if (step === 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+  const rows = [...event.currentTarget.querySelectorAll<HTMLElement>(".ledger-row")];
+  const at = rows.indexOf(document.activeElement as HTMLElement);
+  rows[Math.min(rows.length - 1, Math.max(0, at + step))]?.focus();
+  event.preventDefault();
+}

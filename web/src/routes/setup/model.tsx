@@ -1,0 +1,36 @@
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { providersQuery } from "../../lib/api/queries";
+import type { ProviderView } from "../../lib/api/schema";
+import { t } from "../../lib/text/en";
+import { Button } from "../../lib/ui/button";
+import { ModelForm } from "../providers/model-form";
+import { ProviderForm } from "../providers/form";
+
+/** A provider that answers, then one of its models. */
+export function ModelStep({ onDone }: { onDone: () => void }) {
+  const providers = useQuery(providersQuery);
+  const [chosen, setChosen] = useState<{ provider: ProviderView; models: readonly string[] } | null>(null);
+  const half = providers.data?.items[0];
+  return (
+    <>
+      <h1>{t.setup.modelTitle}</h1>
+      <p className="ink-2">{t.setup.modelText}</p>
+      {chosen ? (
+        <ModelForm providerId={chosen.provider.id} known={chosen.models} first onDone={onDone} />
+      ) : (
+        providers.isSuccess && (
+          <ProviderForm
+            key={half?.id}
+            provider={half}
+            doneLabel={t.common.next}
+            onDone={(provider, test) => setChosen({ provider, models: test.models })}
+          />
+        )
+      )}
+      <Button look="quiet" className="setup-skip" onClick={onDone}>
+        {t.common.skip}
+      </Button>
+    </>
+  );
+}
