@@ -20,6 +20,8 @@
 //! |---|---|
 //! | [`options`], [`command`] | the command line and what each command does |
 //! | [`state_dir`] | the locked directory everything durable lives in |
+//! | [`identity`] | the daemon's key and what the control plane signed for it |
+//! | [`link`] | the connection to the control plane, and joining |
 //! | [`journal`] | which operation was done, and with what answer |
 //! | [`files`] | the files below the root: reads, atomic changes, search |
 //! | [`records`] | append-only record files: durable, replayed, compacted |
@@ -28,7 +30,10 @@
 
 pub mod command;
 pub mod files;
+pub mod identity;
 pub mod journal;
+pub mod link;
 pub mod options;
 pub mod records;
 pub mod state_dir;
+pub mod tls;

@@ -23,6 +23,11 @@ pub const RECONNECT_MIN: Duration = Duration::from_millis(250);
 /// See [`RECONNECT_MIN`].
 pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
 
+/// Life of a daemon's certificate; it is renewed at half of it.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Operations in one acknowledgement.
+pub const ACKNOWLEDGED_MAX: usize = 1_000;
+
 /// Bytes of output kept per process before the middle is dropped.
 pub const PROCESS_OUTPUT_KEPT_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of output kept per workspace; finished processes give way first, oldest first.

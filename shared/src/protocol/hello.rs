@@ -1,5 +1,8 @@
 //! The first message each way. Its bytes never change, in any version: a peer of any age can read
 //! it and say why it does not go on.
+//!
+//! Bounds, in bytes unless said otherwise: version 64, os and arch 32, hostname 255, root 4,096,
+//! 64 features of 64 each; no control characters anywhere.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +33,9 @@ pub struct Hello {
     pub now_ms: i64,
 }
 
-/// What the control plane answers.
+/// What the control plane answers, inside a [`Reply`](super::Reply): an error says why it does not
+/// go on (`version_unsupported` with `supported_min` and `supported_max`, `invalid_hello` with
+/// `field`, `daemon_auth_failed`) and is followed by the end of the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     /// The minor version both speak: the lower of the two maxima.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! daemon dials, ALPN agentd/1, mTLS
-//! stream 0 (daemon opens)   Hello ──►   ◄── Welcome     then Notice frames both ways, for the life of the link
+//! stream 0 (daemon opens)   Hello ──►   ◄── Reply<Welcome>     then Notice frames both ways, for the life of the link
 //! stream n (either opens)   CallHeader, request ──►  [raw …]  FIN
 //!                           ◄── Reply<T>  [items or raw …]  FIN          cancel = reset with a code
 //! ```
@@ -17,10 +17,12 @@
 //! | 1.0 | everything here |
 
 pub mod call;
+pub mod close;
 pub mod enroll;
 pub mod error;
 pub mod files;
 pub mod hello;
+pub mod join_token;
 pub mod notice;
 pub mod operation;
 pub mod process;

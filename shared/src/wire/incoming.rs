@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::io::{FrameReader, FrameWriter, ReadError, ReadHalf, WriteError, WriteHalf};
 use super::{Frame, FrameError, FrameKind};
+use crate::ids::OpId;
 use crate::protocol::call::CallHeader;
 use crate::protocol::{ErrorCode, Method, Reply, WireError};
 
@@ -30,6 +31,12 @@ const HEADER_TEXT_MAX_BYTES: usize = 512;
 pub trait Dispatch: Send + Sync + 'static {
     /// Answers one call. Runs to its end even when the caller has gone away.
     fn handle(&self, call: IncomingCall) -> impl Future<Output = ()> + Send;
+
+    /// The outcomes of these operations, at most 1,000, are committed; the journal may forget them.
+    fn acknowledged(&self, op_ids: Vec<OpId>) -> impl Future<Output = ()> + Send {
+        let _ = op_ids;
+        std::future::ready(())
+    }
 }
 
 /// One call that has come in: its head was read, its body was not.
@@ -68,7 +75,7 @@ impl IncomingCall {
         cancelled: CancellationToken,
     ) -> Result<Self, ReceiveError> {
         let mut frames = FrameReader::new(read);
-        let answer = Answerer { frames: FrameWriter::new(write) };
+        let answer = Answerer::new(write);
         match read_head(&mut frames).await {
             Ok((header, request)) => {
                 let body = BodyReader { frames };
@@ -247,6 +254,12 @@ pub struct Answerer {
 }
 
 impl Answerer {
+    /// Answers on `write`.
+    #[must_use]
+    pub const fn new(write: WriteHalf) -> Self {
+        Self { frames: FrameWriter::new(write) }
+    }
+
     /// Writes the head of the answer. One that is over the frame's limit becomes the error
     /// `frame_too_large`, so that the caller is never left without an answer.
     pub async fn reply<T: Serialize>(&mut self, reply: &Reply<T>) -> Result<(), WriteError> {
