@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("controlplane/src/chat", &["chat", "tools", "llm", "store", "fleet", "time", "secrets"]),
     ("agentd/src/journal", &["journal"]),
     ("agentd/src/process", &["process", "files", "state_dir", "journal"]),
-    ("agentd/src/files", &["files"]),
+    ("agentd/src/files", &["files", "journal"]),
     ("agentd/src/link", &["link", "dispatch", "identity"]),
 ];
 

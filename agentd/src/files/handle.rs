@@ -27,9 +27,10 @@ use super::search::search;
 use super::temp::TempNotes;
 use super::write::plan_write;
 
-/// How long a read may take before the file system counts as hung. Longer than the budget of a
-/// walk, which ends by itself.
-const IO_TIMEOUT: Duration = WALK_BUDGET.saturating_add(Duration::from_secs(2));
+/// How long a read may take before the file system counts as hung.
+const IO_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for a walk, which ends by itself when its budget is used up.
+const WALK_TIMEOUT: Duration = WALK_BUDGET.saturating_add(Duration::from_secs(2));
 
 /// Why the files of a workspace cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -126,14 +127,16 @@ impl FilesHandle {
 
     /// Paths that match.
     pub async fn glob(&self, request: GlobFiles) -> Result<GlobResult, WireError> {
-        self.read("files.glob", request.pattern.clone(), move |root, now| glob(root, &request, now))
+        let shown = request.pattern.clone();
+        self.within(WALK_TIMEOUT, "files.glob", shown, move |root, now| glob(root, &request, now))
             .await
     }
 
     /// Lines that match.
     pub async fn search(&self, request: SearchFiles) -> Result<SearchResult, WireError> {
         let shown = request.pattern.clone();
-        self.read("files.search", shown, move |root, now| search(root, &request, now)).await
+        let job = move |root: &Root, now| search(root, &request, now);
+        self.within(WALK_TIMEOUT, "files.search", shown, job).await
     }
 
     /// Prepares a write of `content`. Nothing is replaced before [`apply`](Self::apply).
@@ -189,11 +192,21 @@ impl FilesHandle {
         shown: String,
         job: impl FnOnce(&Root, Instant) -> Result<T, FileError> + Send + 'static,
     ) -> Result<T, WireError> {
+        self.within(IO_TIMEOUT, name, shown, job).await
+    }
+
+    async fn within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        name: &'static str,
+        shown: String,
+        job: impl FnOnce(&Root, Instant) -> Result<T, FileError> + Send + 'static,
+    ) -> Result<T, WireError> {
         let (root, now) = (self.root.clone(), self.clock.now());
         let work = self.lifecycle.blocking(name, move || job(&root, now));
-        let answer = match tokio::time::timeout(IO_TIMEOUT, work).await {
+        let answer = match tokio::time::timeout(limit, work).await {
             Ok(answer) => answer,
-            Err(_) => Err(FileError::Timeout { path: shown, seconds: IO_TIMEOUT.as_secs() }),
+            Err(_) => Err(FileError::Timeout { path: shown, seconds: limit.as_secs() }),
         };
         answer.map_err(FileError::into_refusal)
     }

@@ -18,6 +18,7 @@
 //! allocated by a size that a file claims. A hard link or a bind mount that was put inside the root
 //! counts as inside. A write replaces the file by rename, so other hard links keep the old content.
 
+mod calls;
 mod delete;
 mod edit;
 mod error;
@@ -39,6 +40,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use calls::{serve, serves, settle};
 pub use error::FileError;
 pub use handle::{FilesHandle, OpenFilesError};
 pub use prepared::{FileReply, Prepared};

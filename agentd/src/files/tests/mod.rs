@@ -1,6 +1,7 @@
 //! Tests of the whole service on a real directory.
 
 mod bad_input;
+mod calls;
 mod changes;
 mod crash;
 mod killed;
