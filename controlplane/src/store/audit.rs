@@ -56,8 +56,8 @@ const PAGE: &str = "SELECT id, at_ms, actor_id, action, target, detail, request_
 
 pub(super) const STATEMENTS: &[&str] = &[INSERT, PAGE];
 
-/// Sorts after every id.
-const AFTER_ALL: &str = "~";
+/// Sorts after every ULID, whose first character is at most `7`, whatever the collation.
+const AFTER_ALL: &str = "Z";
 
 impl AuditStore {
     pub(super) const fn new(base: Base) -> Self {

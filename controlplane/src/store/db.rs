@@ -8,11 +8,14 @@
 //! SQLite has one writer connection and a few readers, so writers queue in the pool instead of
 //! failing with "busy"; Postgres has one pool for both.
 
+use std::sync::Arc;
+
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
 use super::error::StoreError;
+use super::open::FileLock;
 
 /// A value of the one driver or of the other.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +35,8 @@ pub enum Db {
         write: SqlitePool,
         /// A few connections that are opened read-only.
         read: SqlitePool,
+        /// Keeps other processes out. Released after the last clone is dropped.
+        lock: Arc<FileLock>,
     },
     /// A server.
     Postgres(PgPool),
@@ -68,7 +73,8 @@ impl Db {
     /// Closes every connection after the statement that runs on it.
     pub async fn close(&self) {
         match self {
-            Self::Sqlite { write, read } => {
+            Self::Sqlite { write, read, lock } => {
+                lock.closing();
                 read.close().await;
                 write.close().await; // last: it checkpoints the log
             }

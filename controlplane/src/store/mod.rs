@@ -38,7 +38,7 @@ pub use error::StoreError;
 pub use idempotency::{IdempotencyStore, KeyClaim, SavedAnswer};
 pub use join_tokens::{JoinTokenRow, JoinTokenStore, NewJoinToken};
 pub use models::{ModelPatch, ModelRow, ModelStore, NewModel};
-pub use open::{DatabaseUrl, OpenError};
+pub use open::{DatabaseUrl, InvalidDatabaseUrl, OpenError};
 pub use providers::{NewProvider, ProviderKind, ProviderPatch, ProviderRow, ProviderStore};
 pub use replicas::{ReplicaRow, ReplicaStore};
 pub use sessions::{NewSession, SessionRow, SessionStore};
@@ -46,6 +46,26 @@ pub use settings::SettingsStore;
 pub use setup_tokens::SetupTokenStore;
 pub use users::{NewUser, UserRole, UserRow, UserStore};
 pub use workspaces::{NewWorkspace, Seen, WorkspaceRow, WorkspaceStore};
+
+/// Every statement of the store, for the test that prepares them on both databases.
+#[must_use]
+pub fn statements() -> Vec<&'static str> {
+    let parts = [
+        users::STATEMENTS,
+        sessions::STATEMENTS,
+        api_keys::STATEMENTS,
+        setup_tokens::STATEMENTS,
+        workspaces::STATEMENTS,
+        join_tokens::STATEMENTS,
+        providers::STATEMENTS,
+        models::STATEMENTS,
+        replicas::STATEMENTS,
+        settings::STATEMENTS,
+        idempotency::STATEMENTS,
+        audit::STATEMENTS,
+    ];
+    parts.into_iter().chain(chats::STATEMENTS.iter().copied()).flatten().copied().collect()
+}
 
 /// What every part of the store has: the database, the clock for rows, the ids.
 #[derive(Clone)]

@@ -212,7 +212,7 @@ impl ChatMachine {
         match effect {
             Effect::AnswerOpenCalls(_) => facts.unanswered = 0,
             Effect::Intend(intents) => {
-                facts.unanswered = u32::try_from(intents.len()).unwrap_or(u32::MAX)
+                facts.unanswered = u32::try_from(intents.len()).unwrap_or(u32::MAX);
             }
             Effect::RecordResult(_) => facts.unanswered = facts.unanswered.saturating_sub(1),
             Effect::Enqueue { steer, .. } => {

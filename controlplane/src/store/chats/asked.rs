@@ -1,6 +1,6 @@
 //! What the methods of [`ChatStore`](super::ChatStore) are given, and what they answer.
 
-use shared::ids::{ChatId, ModelId, OpId, ReplicaId, UserId, WorkspaceId};
+use shared::ids::{ChatId, ModelId, ReplicaId, UserId, WorkspaceId};
 
 use super::rows::{
     Acquired, ChatRow, MessageRow, OperationRow, QueuedRow, TitleSource, WorkerFence,
@@ -188,13 +188,4 @@ pub struct Checkpoint {
     pub seq: i64,
     /// As the hub writes it.
     pub parts: serde_json::Value,
-}
-
-/// An operation whose answer is stored and of which the daemon does not know that yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unacknowledged {
-    /// The daemon's.
-    pub workspace_id: WorkspaceId,
-    /// The operation.
-    pub op_id: OpId,
 }

@@ -6,8 +6,16 @@
 //! effects.
 
 mod asked;
-mod pending;
 mod rows;
+
+mod effects;
+mod guard;
+mod queue;
+
+mod episodes;
+mod read;
+mod user;
+mod worker;
 
 pub use asked::{
     ChatFilter, ChatListCursor, ChatPatch, ChatSnapshot, Checkpoint, Created, Delivery, Finished,
@@ -19,6 +27,16 @@ pub use rows::{
 };
 
 use super::Base;
+
+pub(super) const STATEMENTS: &[&[&str]] = &[
+    guard::STATEMENTS,
+    effects::STATEMENTS,
+    queue::STATEMENTS,
+    user::STATEMENTS,
+    worker::STATEMENTS,
+    episodes::STATEMENTS,
+    read::STATEMENTS,
+];
 
 /// The chats. Cheap to clone.
 #[derive(Clone)]

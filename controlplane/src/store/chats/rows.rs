@@ -15,7 +15,7 @@ use crate::store::row::{Columns, Reader, text_enum};
 use crate::time::Timestamp;
 
 text_enum! {
-    /// Who chose a chat's title; a later source never replaces an earlier variant's.
+    /// Who chose a chat's title.
     TitleSource {
         /// The user wrote it.
         User = "user",
@@ -23,6 +23,18 @@ text_enum! {
         Generated = "generated",
         /// The first words of the first message.
         FirstWords = "first_words",
+    }
+}
+
+impl TitleSource {
+    /// Smaller is better: a later title replaces one of the same or a worse source.
+    #[must_use]
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::User => 0,
+            Self::Generated => 1,
+            Self::FirstWords => 2,
+        }
     }
 }
 

@@ -1,0 +1,206 @@
+//! Reading chats: nothing here takes a lock.
+
+use shared::ids::{ChatId, OpId, UserId, WorkspaceId};
+
+use super::ChatStore;
+use super::asked::{ChatFilter, ChatListCursor, ChatSnapshot, MessagePage, PageOf};
+use super::effects::{OPEN_BATCH, read_operations};
+use super::guard::chat_columns;
+use super::queue::{IN_ORDER, read_queued};
+use super::rows::{ChatRow, MessageRow, OperationRow};
+use crate::store::db::{Tx, in_write_tx, on_pool};
+use crate::store::error::StoreError;
+use crate::store::row::{Columns, Reader};
+
+macro_rules! message_columns {
+    () => {
+        "id, chat_id, seq, revision, role, content, raw_kind, model, usage, removed, created_at_ms"
+    };
+}
+
+const HEAD: &str = concat!("SELECT ", chat_columns!(), " FROM chats WHERE id = $1");
+const CHANGED: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    " FROM messages WHERE chat_id = $1 AND revision > $2 ORDER BY seq"
+);
+const HISTORY: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    " FROM messages WHERE chat_id = $1 AND removed = FALSE ORDER BY seq"
+);
+const PAGE_AFTER: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    " FROM messages WHERE chat_id = $1 AND removed = FALSE AND seq > $2 ORDER BY seq LIMIT $3"
+);
+const PAGE_BEFORE: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    " FROM messages WHERE chat_id = $1 AND removed = FALSE AND seq < $2 \
+     ORDER BY seq DESC LIMIT $3"
+);
+const LIST: &str = concat!(
+    "SELECT ",
+    chat_columns!(),
+    " FROM chats WHERE owner_id = $1 AND (updated_at_ms, id) < ($2, $3) \
+     AND archived = COALESCE($4, archived) \
+     AND (CAST($5 AS TEXT) IS NULL OR workspace_id = $5) \
+     ORDER BY updated_at_ms DESC, id DESC LIMIT $6"
+);
+const ACKNOWLEDGE: &str = "UPDATE operations SET acknowledged = TRUE WHERE op_id = $1";
+const UNACKNOWLEDGED: &str = "SELECT op_id FROM operations \
+     WHERE workspace_id = $1 AND acknowledged = FALSE AND state = 'done' ORDER BY op_id LIMIT $2";
+
+pub(super) const STATEMENTS: &[&str] =
+    &[HEAD, CHANGED, HISTORY, PAGE_AFTER, PAGE_BEFORE, LIST, ACKNOWLEDGE, UNACKNOWLEDGED];
+
+impl ChatStore {
+    /// One chat.
+    pub async fn head(&self, id: ChatId) -> Result<Option<ChatRow>, StoreError> {
+        on_pool!(self.base.db.reader(), |pool| {
+            let row = sqlx::query(HEAD).bind(id.to_string()).fetch_optional(pool).await?;
+            row.as_ref().map(ChatRow::read).transpose()
+        })
+    }
+
+    /// Everything a viewer needs, of one moment: messages with a revision over `since_revision`
+    /// (zero: all), the queue, the open batch.
+    pub async fn snapshot(
+        &self,
+        id: ChatId,
+        since_revision: i64,
+    ) -> Result<Option<ChatSnapshot>, StoreError> {
+        let key = id.to_string();
+        let mut tx = Tx::begin_read(&self.base.db).await?;
+        let chat: Option<ChatRow> = on_pool!(tx.conn(), |conn| {
+            let row = sqlx::query(HEAD).bind(&key).fetch_optional(conn).await?;
+            row.as_ref().map(ChatRow::read).transpose()?
+        });
+        let Some(chat) = chat else {
+            tx.roll_back().await?;
+            return Ok(None);
+        };
+        let mut snapshot =
+            ChatSnapshot { chat, messages: vec![], queue: vec![], operations: vec![] };
+        if snapshot.chat.history_version > since_revision {
+            snapshot.messages = on_pool!(tx.conn(), |conn| {
+                let query = sqlx::query(CHANGED).bind(&key).bind(since_revision);
+                read_messages(&query.fetch_all(conn).await?)?
+            });
+        }
+        if snapshot.chat.queue_length > 0 {
+            snapshot.queue = on_pool!(tx.conn(), |conn| {
+                read_queued(&sqlx::query(IN_ORDER).bind(&key).fetch_all(conn).await?)?
+            });
+        }
+        if snapshot.chat.unanswered > 0 {
+            snapshot.operations = on_pool!(tx.conn(), |conn| {
+                read_operations(&sqlx::query(OPEN_BATCH).bind(&key).fetch_all(conn).await?)?
+            });
+        }
+        tx.roll_back().await?;
+        Ok(Some(snapshot))
+    }
+
+    /// One page of the history, at most `limit` messages, by `seq` ascending.
+    pub async fn messages_page(
+        &self,
+        id: ChatId,
+        of: PageOf,
+        limit: u32,
+    ) -> Result<MessagePage, StoreError> {
+        let (sql, seq) = match of {
+            PageOf::Newest => (PAGE_BEFORE, i64::MAX),
+            PageOf::Before(seq) => (PAGE_BEFORE, seq),
+            PageOf::After(seq) => (PAGE_AFTER, seq),
+        };
+        let mut items: Vec<MessageRow> = on_pool!(self.base.db.reader(), |pool| {
+            let rows = sqlx::query(sql)
+                .bind(id.to_string())
+                .bind(seq)
+                .bind(i64::from(limit) + 1)
+                .fetch_all(pool)
+                .await?;
+            read_messages(&rows)?
+        });
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        if sql == PAGE_BEFORE {
+            items.reverse();
+        }
+        Ok(MessagePage { items, more })
+    }
+
+    /// The whole history, by `seq`, for prompts.
+    pub async fn history(&self, id: ChatId) -> Result<Vec<MessageRow>, StoreError> {
+        on_pool!(self.base.db.reader(), |pool| {
+            read_messages(&sqlx::query(HISTORY).bind(id.to_string()).fetch_all(pool).await?)
+        })
+    }
+
+    /// The open batch, in order of the calls, answers included; empty: none is open.
+    pub async fn open_operations(&self, id: ChatId) -> Result<Vec<OperationRow>, StoreError> {
+        on_pool!(self.base.db.reader(), |pool| {
+            read_operations(&sqlx::query(OPEN_BATCH).bind(id.to_string()).fetch_all(pool).await?)
+        })
+    }
+
+    /// The chats of a person after `after`, newest change first, at most `limit`.
+    pub async fn list(
+        &self,
+        owner: UserId,
+        filter: &ChatFilter,
+        after: Option<ChatListCursor>,
+        limit: u32,
+    ) -> Result<Vec<ChatRow>, StoreError> {
+        let (at_ms, id) = match after {
+            Some(after) => (after.updated_at_ms, after.id.to_string()),
+            None => (i64::MAX, String::new()), // no row changed at that time, so no id matters
+        };
+        on_pool!(self.base.db.reader(), |pool| {
+            let rows = sqlx::query(LIST)
+                .bind(owner.to_string())
+                .bind(at_ms)
+                .bind(id)
+                .bind(filter.archived)
+                .bind(filter.workspace_id.map(|id| id.to_string()))
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?;
+            rows.iter().map(ChatRow::read).collect()
+        })
+    }
+
+    /// Notes that the daemon was told that these answers are stored. Idempotent. One transaction;
+    /// no chat changes, so no version is raised.
+    pub async fn acknowledged(&self, op_ids: &[OpId]) -> Result<(), StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            for op_id in op_ids {
+                on_pool!(tx.conn(), |conn| {
+                    sqlx::query(ACKNOWLEDGE).bind(op_id.to_string()).execute(conn).await?;
+                });
+            }
+        })
+    }
+
+    /// Stored answers of which the daemon does not know that, oldest first, at most `limit`.
+    pub async fn unacknowledged(
+        &self,
+        workspace: WorkspaceId,
+        limit: u32,
+    ) -> Result<Vec<OpId>, StoreError> {
+        on_pool!(self.base.db.reader(), |pool| {
+            let rows = sqlx::query(UNACKNOWLEDGED)
+                .bind(workspace.to_string())
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await?;
+            rows.iter().map(|row| Reader::of(row, "operations", "op_id").parsed("op_id")).collect()
+        })
+    }
+}
+
+fn read_messages<R: Columns>(rows: &[R]) -> Result<Vec<MessageRow>, StoreError> {
+    rows.iter().map(MessageRow::read).collect()
+}

@@ -1,0 +1,201 @@
+//! What users do to a chat.
+
+use shared::ids::{ChatId, QueueId, ReplicaId};
+
+use super::ChatStore;
+use super::asked::{ChatPatch, Created, Delivery, NewChat, SendMessage, Sent};
+use super::guard::{Held, chat_columns};
+use super::rows::{Acquired, ChatRow, QueuedRow};
+use crate::chat::event::ChatErrorView;
+use crate::chat::machine::{Event, UserMessage};
+use crate::store::db::{in_write_tx, on_pool};
+use crate::store::error::StoreError;
+use crate::store::text::clean;
+
+const INSERT: &str = concat!(
+    "INSERT INTO chats (id, owner_id, workspace_id, parent_id, model_id, mode, title, \
+     title_source, status, archived, snapshot_version, history_version, queue_version, attempt, \
+     epoch, steps_in_turn, queue_length, steered_length, unanswered, last_seq, created_at_ms, \
+     updated_at_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'running', FALSE, 1, 1, 0, 0, 0, 0, \
+     0, 0, 0, 0, $9, $9) RETURNING ",
+    chat_columns!()
+);
+const PATCH: &str = "UPDATE chats SET title = $2, title_source = $3, label = $4, model_id = $5, \
+     mode = $6, workspace_id = $7 WHERE id = $1";
+
+pub(super) const STATEMENTS: &[&str] = &[INSERT, PATCH];
+
+impl ChatStore {
+    /// Makes a chat with its first message. It is running at once.
+    ///
+    /// Errors: [`StoreError::Conflict`] if the owner, the workspace or the parent does not exist.
+    pub async fn create(&self, new: &NewChat) -> Result<Created, StoreError> {
+        let id: ChatId = self.base.ids.id();
+        let now_ms = self.base.clock.now_ms();
+        in_write_tx!(&self.base.db, |tx| {
+            let chat = on_pool!(tx.conn(), |conn| {
+                let row = sqlx::query(INSERT)
+                    .bind(id.to_string())
+                    .bind(new.owner_id.to_string())
+                    .bind(new.workspace_id.map(|id| id.to_string()))
+                    .bind(new.parent_id.map(|id| id.to_string()))
+                    .bind(new.message.model_id.map(|id| id.to_string()))
+                    .bind(&new.mode)
+                    .bind(clean(&new.title))
+                    .bind(new.title_source.as_str())
+                    .bind(now_ms)
+                    .fetch_one(conn)
+                    .await?;
+                ChatRow::read(&row)?
+            });
+            let mut held = Held::born(tx, &self.base, chat, now_ms);
+            held.apply(Event::Create(new.message.clone()), None).await?;
+            claim(&mut held, new.claim).await?;
+            held.save().await?;
+            let message = held.written.messages.pop().ok_or(StoreError::NotFound)?;
+            Created { acquired: acquired(&held), chat: held.chat, message }
+        })
+    }
+
+    /// Says something in a chat. At rest or after an error it begins a turn; during one it is
+    /// queued, and `busy` says what happens to the turn.
+    pub async fn send(&self, id: ChatId, send: &SendMessage) -> Result<Sent, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take(tx, &self.base, id).await?;
+            let event = Event::Send { message: send.message.clone(), busy: send.busy };
+            held.apply(event, None).await?;
+            claim(&mut held, send.claim).await?;
+            held.save().await?;
+            let delivery = match held.written.queued.take() {
+                Some(queued) => Delivery::Queued(queued),
+                None => Delivery::Message(held.written.messages.pop().ok_or(StoreError::NotFound)?),
+            };
+            Sent { acquired: acquired(&held), chat: held.chat, delivery }
+        })
+    }
+
+    /// Takes a queued message back.
+    pub async fn delete_queued(&self, id: ChatId, item: QueueId) -> Result<ChatRow, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take(tx, &self.base, id).await?;
+            let found = held.queued(item).await?;
+            held.apply(Event::DeleteQueued { id: item, found }, None).await?;
+            held.save().await?;
+            held.chat
+        })
+    }
+
+    /// Has a queued message answered now: a running turn is stopped first. `claim` as in
+    /// [`NewChat::claim`].
+    pub async fn promote_queued(
+        &self,
+        id: ChatId,
+        item: QueueId,
+        claimant: Option<ReplicaId>,
+    ) -> Result<(ChatRow, Option<Acquired>), StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take(tx, &self.base, id).await?;
+            let found = held.queued(item).await?;
+            held.apply(Event::Promote { id: item, found }, None).await?;
+            claim(&mut held, claimant).await?;
+            held.save().await?;
+            let acquired = acquired(&held);
+            (held.chat, acquired)
+        })
+    }
+
+    /// Rewrites a queued message; without a model it keeps the one it was sent for.
+    pub async fn edit_queued(
+        &self,
+        id: ChatId,
+        item: QueueId,
+        message: &UserMessage,
+    ) -> Result<QueuedRow, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take(tx, &self.base, id).await?;
+            let found = held.queued(item).await?;
+            let event = Event::EditQueued { id: item, found, message: message.clone() };
+            held.apply(event, None).await?;
+            held.save().await?;
+            held.written.queued.take().ok_or(StoreError::NotFound)?
+        })
+    }
+
+    /// Stops the turn. A second stop changes nothing.
+    pub async fn interrupt(&self, id: ChatId) -> Result<ChatRow, StoreError> {
+        self.simple(id, &Event::Interrupt).await
+    }
+
+    /// Archives a chat at rest or after an error, or takes it back from there.
+    pub async fn set_archived(&self, id: ChatId, archived: bool) -> Result<ChatRow, StoreError> {
+        self.simple(id, &Event::SetArchived(archived)).await
+    }
+
+    /// Repairs a chat whose columns contradict each other: it ends in error, with its queue.
+    pub async fn reconcile(
+        &self,
+        id: ChatId,
+        error: &ChatErrorView,
+    ) -> Result<ChatRow, StoreError> {
+        self.simple(id, &Event::Reconcile(error.clone())).await
+    }
+
+    async fn simple(&self, id: ChatId, event: &Event) -> Result<ChatRow, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take(tx, &self.base, id).await?;
+            held.apply(event.clone(), None).await?;
+            held.save().await?;
+            held.chat
+        })
+    }
+
+    /// Changes title, label, model, mode or workspace, in any state.
+    pub async fn patch(&self, id: ChatId, patch: &ChatPatch) -> Result<ChatRow, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take(tx, &self.base, id).await?;
+            let chat = &mut held.chat;
+            if let Some((title, source)) = &patch.title
+                && source.rank() <= chat.title_source.rank()
+            {
+                chat.title = clean(title).into_owned();
+                chat.title_source = *source;
+            }
+            if let Some(label) = &patch.label {
+                chat.label = Some(clean(label).into_owned());
+            }
+            chat.model_id = patch.model_id.or(chat.model_id);
+            chat.mode = patch.mode.clone().unwrap_or_else(|| chat.mode.clone());
+            chat.workspace_id = chat.workspace_id.or(patch.workspace_id);
+            on_pool!(held.tx.conn(), |conn| {
+                sqlx::query(PATCH)
+                    .bind(chat.id.to_string())
+                    .bind(&chat.title)
+                    .bind(chat.title_source.as_str())
+                    .bind(chat.label.as_deref())
+                    .bind(chat.model_id.map(|id| id.to_string()))
+                    .bind(&chat.mode)
+                    .bind(chat.workspace_id.map(|id| id.to_string()))
+                    .execute(conn)
+                    .await?;
+            });
+            held.chat
+        })
+    }
+}
+
+/// Takes a chat for a replica in the transaction that made it runnable.
+async fn claim(held: &mut Held<'_>, replica: Option<ReplicaId>) -> Result<(), StoreError> {
+    let begins = held.chat.worker_id.is_none() && !held.written.messages.is_empty();
+    match replica {
+        Some(replica) if begins => held.apply(Event::Acquire, Some(replica)).await,
+        _ => Ok(()),
+    }
+}
+
+/// The claim of a chat that was free before this transaction.
+fn acquired(held: &Held<'_>) -> Option<Acquired> {
+    if !held.written.attempt_begun {
+        return None;
+    }
+    Some(Acquired { fence: held.chat.fence()?, chat: held.chat.clone(), attempt_begun: true })
+}

@@ -1,0 +1,255 @@
+//! What a worker does to a chat it owns. Every write carries its fence.
+
+use shared::ids::{ChatId, ReplicaId};
+
+use super::ChatStore;
+use super::asked::{Finished, Step, ToolStored};
+use super::guard::{Held, chat_columns};
+use super::rows::{Acquired, ChatRow, OperationPhase, WorkerFence};
+use crate::chat::content::Role;
+use crate::chat::event::ChatErrorView;
+use crate::chat::machine::{Asked, AssistantMessage, Event, Intent, RetryState, ToolAnswer};
+use crate::store::db::{in_write_tx, on_pool};
+use crate::store::error::StoreError;
+use crate::store::replicas::lease_clock_ms;
+use crate::store::row::Reader;
+use crate::store::text::json;
+
+const CANDIDATES: &str = "SELECT id, epoch FROM chats \
+     WHERE status IN ('running', 'interrupting') AND archived = FALSE \
+     AND (worker_id IS NULL OR NOT EXISTS (SELECT 1 FROM replicas \
+     WHERE replicas.id = chats.worker_id AND replicas.lease_until_ms > $1)) \
+     ORDER BY updated_at_ms, id LIMIT $2";
+const ATTEMPT: &str = "UPDATE chats SET snapshot_version = snapshot_version + 1, \
+     updated_at_ms = $2, attempt = attempt + 1, retry_state = NULL \
+     WHERE id = $1 AND worker_id = $3 AND runner_id = $4 AND epoch = $5 AND history_version = $6 \
+     AND attempt = $7 AND status = 'running' AND archived = FALSE AND unanswered = 0";
+const RETRY: &str = concat!(
+    "UPDATE chats SET snapshot_version = snapshot_version + 1, updated_at_ms = $2, \
+     retry_state = $8 WHERE id = $1 AND worker_id = $3 AND runner_id = $4 AND epoch = $5 \
+     AND history_version = $6 AND attempt = $7 AND status = 'running' AND archived = FALSE \
+     AND unanswered = 0 RETURNING ",
+    chat_columns!()
+);
+const ASKED: &str = "SELECT op_id, state FROM operations \
+     WHERE op_id = $1 AND chat_id = $2 AND sealed = FALSE";
+
+pub(super) const STATEMENTS: &[&str] = &[CANDIDATES, ATTEMPT, RETRY, ASKED];
+
+impl ChatStore {
+    /// Takes up to `limit` runnable chats that nobody owns or whose worker's lease ended, those
+    /// that wait longest first. Each is a transaction of its own; a chat that another worker takes
+    /// meanwhile is left out. Without a lease of its own the replica gets nothing.
+    pub async fn acquire(
+        &self,
+        replica: ReplicaId,
+        limit: u32,
+    ) -> Result<Vec<Acquired>, StoreError> {
+        let now = lease_clock_ms(&self.base).await?;
+        let candidates: Vec<(ChatId, i64)> = on_pool!(self.base.db.reader(), |pool| {
+            let rows =
+                sqlx::query(CANDIDATES).bind(now).bind(i64::from(limit)).fetch_all(pool).await?;
+            rows.iter()
+                .map(|row| {
+                    let row = Reader::of(row, "chats", "id");
+                    Ok((row.parsed("id")?, row.int("epoch")?))
+                })
+                .collect::<Result<_, StoreError>>()?
+        });
+        let mut taken = Vec::with_capacity(candidates.len());
+        for (id, epoch) in candidates {
+            taken.extend(self.acquire_one(replica, id, epoch, now).await?);
+        }
+        Ok(taken)
+    }
+
+    async fn acquire_one(
+        &self,
+        replica: ReplicaId,
+        id: ChatId,
+        epoch: i64,
+        now: i64,
+    ) -> Result<Option<Acquired>, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            match Held::take_free(tx, &self.base, id, epoch, replica, now).await? {
+                Some(mut held) => {
+                    held.apply(Event::Acquire, Some(replica)).await?;
+                    held.save().await?;
+                    let attempt_begun = held.written.attempt_begun;
+                    let chat = held.chat;
+                    chat.fence().map(|fence| Acquired { fence, chat, attempt_begun })
+                }
+                None => None,
+            }
+        })
+    }
+
+    /// Gives the chat back as it is; another worker, or this one, takes it again. The fence need
+    /// not know the newest history.
+    pub async fn abandon(&self, id: ChatId, fence: &WorkerFence) -> Result<(), StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take_owned(tx, &self.base, id, fence).await?;
+            held.apply(Event::Abandon, None).await?;
+            held.save().await?;
+        })
+    }
+
+    /// Counts an attempt of the model call that follows, and answers its fence. One statement.
+    ///
+    /// Errors: [`StoreError::Fenced`], also if the chat no longer runs or calls are open.
+    pub async fn record_attempt(
+        &self,
+        id: ChatId,
+        fence: &WorkerFence,
+    ) -> Result<WorkerFence, StoreError> {
+        let now = self.base.clock.now_ms();
+        let counted = on_pool!(self.base.db.writer(), |pool| {
+            sqlx::query(ATTEMPT)
+                .bind(id.to_string())
+                .bind(now)
+                .bind(fence.worker_id.to_string())
+                .bind(fence.runner_id.to_string())
+                .bind(fence.epoch)
+                .bind(fence.history_version)
+                .bind(fence.attempt)
+                .execute(pool)
+                .await?
+                .rows_affected()
+        });
+        if counted == 0 {
+            return Err(StoreError::Fenced);
+        }
+        Ok(WorkerFence { attempt: fence.attempt + 1, ..*fence })
+    }
+
+    /// Keeps why and how long the worker waits before the next attempt. One statement; the fence
+    /// stays. Errors as for [`record_attempt`](Self::record_attempt).
+    pub async fn record_retry(
+        &self,
+        id: ChatId,
+        fence: &WorkerFence,
+        retry: &RetryState,
+    ) -> Result<ChatRow, StoreError> {
+        let now = self.base.clock.now_ms();
+        let row = on_pool!(self.base.db.writer(), |pool| {
+            let row = sqlx::query(RETRY)
+                .bind(id.to_string())
+                .bind(now)
+                .bind(fence.worker_id.to_string())
+                .bind(fence.runner_id.to_string())
+                .bind(fence.epoch)
+                .bind(fence.history_version)
+                .bind(fence.attempt)
+                .bind(json(retry))
+                .fetch_optional(pool)
+                .await?;
+            row.as_ref().map(ChatRow::read).transpose()?
+        });
+        row.ok_or(StoreError::Fenced)
+    }
+
+    /// Keeps what the model said and what is going to be run for it, before anything is dispatched.
+    /// `intents`: one for each tool call of the message, in order.
+    pub async fn commit_step(
+        &self,
+        id: ChatId,
+        fence: &WorkerFence,
+        message: &AssistantMessage,
+        intents: &[Intent],
+    ) -> Result<Step, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take_fenced(tx, &self.base, id, fence).await?;
+            let event = Event::CommitStep { message: message.clone(), intents: intents.to_vec() };
+            held.apply(event, None).await?;
+            held.save().await?;
+            Step {
+                fence: held.chat.fence().ok_or(StoreError::Fenced)?,
+                message: held.written.messages.pop().ok_or(StoreError::NotFound)?,
+                operations: held.written.operations,
+                chat: held.chat,
+            }
+        })
+    }
+
+    /// Keeps the answer of one tool. The last one of the batch seals it in the same transaction,
+    /// delivers steering messages, and begins the attempt of the model call that follows.
+    pub async fn store_tool_result(
+        &self,
+        id: ChatId,
+        fence: &WorkerFence,
+        answer: &ToolAnswer,
+    ) -> Result<ToolStored, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take_fenced(tx, &self.base, id, fence).await?;
+            let found = on_pool!(held.tx.conn(), |conn| {
+                let row = sqlx::query(ASKED)
+                    .bind(answer.op_id.to_string())
+                    .bind(id.to_string())
+                    .fetch_optional(conn)
+                    .await?;
+                match row {
+                    None => Asked::Unknown,
+                    Some(row) => match Reader::of(&row, "operations", "op_id").parsed("state")? {
+                        OperationPhase::Intended => Asked::Open,
+                        OperationPhase::Done => Asked::Answered,
+                    },
+                }
+            });
+            held.apply(Event::StoreResult { answer: answer.clone(), found }, None).await?;
+            held.save().await?;
+            let mut written = std::mem::take(&mut held.written.messages).into_iter();
+            ToolStored {
+                fence: held.chat.fence().ok_or(StoreError::Fenced)?,
+                sealed: written.next().filter(|message| message.role == Role::Tool),
+                steered: written.collect(),
+                attempt_begun: held.written.attempt_begun,
+                chat: held.chat,
+            }
+        })
+    }
+
+    /// Ends the turn: the chat rests and is free, or the head of its queue begins the next turn.
+    pub async fn finish_turn(
+        &self,
+        id: ChatId,
+        fence: &WorkerFence,
+    ) -> Result<Finished, StoreError> {
+        self.finish(id, fence, &Event::FinishTurn).await
+    }
+
+    /// Ends an interruption with what the model had said until then. Calls without an answer get
+    /// error results; then as for [`finish_turn`](Self::finish_turn).
+    pub async fn finish_interruption(
+        &self,
+        id: ChatId,
+        fence: &WorkerFence,
+        partial: Option<&AssistantMessage>,
+    ) -> Result<Finished, StoreError> {
+        self.finish(id, fence, &Event::FinishInterruption { partial: partial.cloned() }).await
+    }
+
+    /// Ends the turn with an error; the queue stays for the user. Calls without an answer get error
+    /// results.
+    pub async fn finish_error(
+        &self,
+        id: ChatId,
+        fence: &WorkerFence,
+        error: &ChatErrorView,
+    ) -> Result<Finished, StoreError> {
+        self.finish(id, fence, &Event::FinishError(error.clone())).await
+    }
+
+    async fn finish(
+        &self,
+        id: ChatId,
+        fence: &WorkerFence,
+        event: &Event,
+    ) -> Result<Finished, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take_fenced(tx, &self.base, id, fence).await?;
+            held.apply(event.clone(), None).await?;
+            held.save().await?;
+            Finished { next: held.chat.fence(), messages: held.written.messages, chat: held.chat }
+        })
+    }
+}
