@@ -17,7 +17,6 @@ mod dial;
 mod fault;
 mod join;
 mod machine;
-mod send;
 mod service;
 mod session;
 mod status;

@@ -17,7 +17,8 @@ use shared::protocol::hello::{Hello, Welcome};
 use shared::protocol::notice::{ControlNotice, DaemonNotice};
 use shared::protocol::{ErrorCode, MINOR_MAX, MINOR_MIN, Reply, WireError};
 use shared::wire::{
-    Answerer, Dispatch, Frame, FrameKind, FrameReader, FrameWriter, IncomingCall, ReceiveError,
+    Answerer, BULK_PRIORITY, Dispatch, Frame, FrameKind, FrameReader, FrameWriter, GivingWay,
+    IncomingCall, ReceiveError, WriteHalf,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -28,7 +29,6 @@ use super::call;
 use super::dial::Dialled;
 use super::fault::Fault;
 use super::join::store;
-use super::send::GivingWay;
 use crate::identity::{DeviceKey, Enrolment};
 
 /// Handlers that may run at once, with and without a caller.
@@ -215,11 +215,11 @@ fn accept<D: Dispatch>(
     parts.lifecycle.spawn_serving("link.call", async move {
         let Ok(_permit) = permit else {
             let error = WireError::refused(ErrorCode::Busy, "too many calls run; ask again");
-            let _ = Answerer::new(Box::new(GivingWay::new(send))).fail(error).await;
+            let _ = Answerer::new(half(send)).fail(error).await;
             return;
         };
         let stopped = send.stopped();
-        let write = Box::new(GivingWay::new(send));
+        let write = half(send);
         let receiving = IncomingCall::receive(Box::new(receive), write, cancelled.clone());
         match timeout(HELLO_TIMEOUT, receiving).await {
             Ok(Ok(call)) => {
@@ -241,6 +241,13 @@ fn accept<D: Dispatch>(
             Ok(Err(_)) | Err(_) => {}
         }
     });
+}
+
+fn half(send: SendStream) -> WriteHalf {
+    Box::new(GivingWay::new(send, |send| {
+        // A closed stream has no priority any more.
+        let _ = send.set_priority(BULK_PRIORITY);
+    }))
 }
 
 type Renewed = Result<Enrolment, Fault>;

@@ -17,6 +17,7 @@ use shared::protocol::process::{FollowOutput, Following};
 use shared::protocol::{ErrorCode, Method, MethodKind, Outcome, Reply, WireError};
 use shared::wire::{Frame, FrameError, FrameKind, FrameReader, FrameWriter, ReadError, WriteError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::body::{FollowStream, RawBody, RawLength};
 use super::presence::Presence;
@@ -242,6 +243,7 @@ impl WorkspaceLink {
         body: Bytes,
     ) -> Result<(M::Reply, Rest), CallError> {
         let Some(current) = self.entry.current() else { return Err(self.not_connected()) };
+        let in_flight = current.calls.token();
         let permit = match M::KIND {
             MethodKind::Read => Some(self.read_permit(&current).await?),
             MethodKind::Operation => None,
@@ -259,7 +261,7 @@ impl WorkspaceLink {
             }
             () = current.gone.cancelled() => return Err(unknown(UnknownReason::LinkLost)),
         };
-        Ok((outcome::<M>(&reply)?, Rest { frames, _permit: permit }))
+        Ok((outcome::<M>(&reply)?, Rest { frames, _permit: permit, _in_flight: in_flight }))
     }
 
     async fn read_permit(&self, current: &Current) -> Result<OwnedSemaphorePermit, CallError> {
@@ -277,6 +279,7 @@ impl WorkspaceLink {
 pub(super) struct Rest {
     pub(super) frames: FrameReader,
     _permit: Option<OwnedSemaphorePermit>,
+    _in_flight: TaskTrackerToken,
 }
 
 fn read_header<M: Method>(id: CallId, deadline: Deadline) -> CallHeader {

@@ -1,9 +1,9 @@
 //! The daemons: who is connected, and how to ask them.
 //!
 //! ```text
-//! accept ──► session ──► registry ◄── client (WorkspaceLink) ◄── http, tools, chat
-//!   │  mTLS     hello, epoch   presence      calls, bodies, followers
-//!   └─ enroll ─► ca            acknowledge ─► notices
+//! listener ──► session ──► registry ◄── client (WorkspaceLink) ◄── http, tools, chat
+//!   │  mTLS      hello, epoch   presence      calls, bodies, followers
+//!   └─ enroll ─► ca             acknowledge ─► notices
 //! ```
 //!
 //! Invariants: a workspace has at most one current link, the one with the highest epoch; a call
@@ -12,13 +12,25 @@
 
 mod acknowledge;
 mod body;
+mod ca;
 mod client;
+mod device;
+mod enroll;
+mod hello;
+mod join_tokens;
+mod listener;
 mod presence;
 mod registry;
+mod session;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use body::{FollowEvent, FollowStream, RawBody, RawLength};
+pub use ca::{CaError, CertificateAuthority};
 pub use client::{CallError, Deadline, Operation, UnknownReason, WorkspaceLink};
+pub use join_tokens::{IssuedJoinToken, JOIN_TOKEN_LIFE, JoinTokens};
+pub use listener::{ListenError, Listener, ListenerOptions, ListenerParts};
 pub use presence::Presence;
 pub use registry::{Attachment, Fleet, NewLink};
+pub use tls::{Congestion, TransportOptions, install_provider, provider};

@@ -5,16 +5,18 @@
 //! than N" and never misses the last state.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use shared::clock::Clock;
 use shared::ids::{IdSource, WorkspaceId};
 use shared::limits::STREAMS_PER_PEER;
+use shared::protocol::close::CloseCode;
 use shared::protocol::hello::Hello;
 use shared::wire::OpenStreams;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::acknowledge::Acknowledgements;
 use super::client::WorkspaceLink;
@@ -53,7 +55,18 @@ pub(super) struct Current {
     pub(super) streams: Arc<dyn OpenStreams>,
     pub(super) reads: Arc<Semaphore>,
     pub(super) gone: CancellationToken,
+    /// Calls in flight hold a token of it.
+    pub(super) calls: TaskTracker,
+    why: Arc<OnceLock<CloseCode>>,
     epoch: u64,
+}
+
+impl Current {
+    fn end(&self, why: CloseCode) {
+        // The first reason stands.
+        let _ = self.why.set(why);
+        self.gone.cancel();
+    }
 }
 
 /// A link that has said hello.
@@ -121,7 +134,7 @@ impl Fleet {
         let entry = lock(&self.shared.entries).remove(&id);
         if let Some(entry) = entry {
             if let Some(current) = lock(&entry.current).take() {
-                current.gone.cancel();
+                current.end(CloseCode::AuthFailed);
             }
             self.shared.show_lost(&entry);
         }
@@ -131,20 +144,21 @@ impl Fleet {
     #[must_use]
     pub fn attach(&self, link: NewLink) -> Option<Attachment> {
         let entry = self.entry(link.workspace_id);
-        let gone = CancellationToken::new();
+        let newest = Current {
+            streams: link.streams,
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+            gone: CancellationToken::new(),
+            calls: TaskTracker::new(),
+            why: Arc::default(),
+            epoch: link.epoch,
+        };
         {
             let mut current = lock(&entry.current);
             if current.as_ref().is_some_and(|current| current.epoch >= link.epoch) {
                 return None;
             }
-            let newest = Current {
-                streams: link.streams,
-                reads: Arc::new(Semaphore::new(READS_MAX)),
-                gone: gone.clone(),
-                epoch: link.epoch,
-            };
-            if let Some(older) = current.replace(newest) {
-                older.gone.cancel();
+            if let Some(older) = current.replace(newest.clone()) {
+                older.end(CloseCode::Displaced);
             }
         }
         let now_ms = self.shared.clock.now_ms();
@@ -158,7 +172,7 @@ impl Fleet {
             presence.hello = Some(Arc::new(link.hello));
         });
         let shared = Arc::clone(&self.shared);
-        Some(Attachment { shared, entry, epoch: link.epoch, displaced: gone })
+        Some(Attachment { shared, entry, link: newest })
     }
 
     fn entry(&self, id: WorkspaceId) -> Arc<Entry> {
@@ -213,31 +227,48 @@ impl Entry {
 pub struct Attachment {
     shared: Arc<Shared>,
     entry: Arc<Entry>,
-    epoch: u64,
-    displaced: CancellationToken,
+    link: Current,
 }
 
 impl Attachment {
-    /// Cancelled when a newer link took over, or the workspace was forgotten.
-    #[must_use]
-    pub const fn displaced(&self) -> &CancellationToken {
-        &self.displaced
+    /// Waits until a newer link took over or the workspace was forgotten; says which. Cancel-safe.
+    pub async fn displaced(&self) -> CloseCode {
+        self.link.gone.cancelled().await;
+        self.link.why.get().copied().unwrap_or(CloseCode::Done)
     }
 
-    /// Notes a proven round trip.
+    /// Waits until no call is in flight. New calls are still taken. Cancel-safe.
+    pub async fn calls_done(&self) {
+        self.link.calls.close();
+        self.link.calls.wait().await;
+    }
+
+    /// Notes a proven round trip. Wakes readers only when what is shown changes by something that
+    /// matters: thousands of daemons are probed all the time.
     pub fn saw_round_trip(&self, rtt: Duration) {
         if !self.is_current() {
             return;
         }
         let now_ms = self.shared.clock.now_ms();
-        self.shared.show(&self.entry, |presence| {
-            if !presence.connected {
-                presence.connected = true;
-                presence.since_ms = Some(now_ms);
-            }
-            presence.rtt = Some(rtt);
-            presence.last_seen_ms = Some(now_ms);
-        });
+        let matters = {
+            let presence = self.entry.presence.borrow();
+            !presence.connected || presence.rtt.is_none_or(|shown| differs(shown, rtt))
+        };
+        if matters {
+            self.shared.show(&self.entry, |presence| {
+                if !presence.connected {
+                    presence.connected = true;
+                    presence.since_ms = Some(now_ms);
+                }
+                presence.rtt = Some(rtt);
+                presence.last_seen_ms = Some(now_ms);
+            });
+        } else {
+            self.entry.presence.send_if_modified(|presence| {
+                presence.last_seen_ms = Some(now_ms);
+                false
+            });
+        }
     }
 
     /// Notes that nothing has come back for too long; the link itself may still recover.
@@ -253,7 +284,7 @@ impl Attachment {
     }
 
     fn is_current(&self) -> bool {
-        lock(&self.entry.current).as_ref().is_some_and(|current| current.epoch == self.epoch)
+        lock(&self.entry.current).as_ref().is_some_and(|current| current.epoch == self.link.epoch)
     }
 }
 
@@ -261,14 +292,20 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         let was_current = {
             let mut current = lock(&self.entry.current);
-            let mine = current.as_ref().is_some_and(|current| current.epoch == self.epoch);
+            let mine = current.as_ref().is_some_and(|current| current.epoch == self.link.epoch);
             mine.then(|| current.take()).flatten()
         };
         if let Some(current) = was_current {
-            current.gone.cancel();
+            current.end(CloseCode::Done);
             self.shared.show_lost(&self.entry);
         }
     }
+}
+
+/// A round trip that people would see as another one: by a fifth, and by a millisecond.
+fn differs(shown: Duration, now: Duration) -> bool {
+    let change = shown.abs_diff(now);
+    change >= Duration::from_millis(1) && change * 5 >= shown
 }
 
 /// A poisoned lock is taken all the same: every section here leaves the data whole.

@@ -9,6 +9,7 @@ use shared::clock::SystemClock;
 use shared::ids::{IdSource, OpId, SystemIds, WorkspaceId};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::call::Fence;
+use shared::protocol::close::CloseCode;
 use shared::protocol::files::{Expect, ReadBytes, WriteFile, Written};
 use shared::protocol::hello::Hello;
 use shared::protocol::operation::{CancelOperation, OperationState, QueryOperation};
@@ -252,7 +253,7 @@ async fn the_newest_link_wins_and_an_older_one_cannot_come_back() {
     let world = World::new();
     let newer = new_link(&world.ids, world.workspace, 2, &world.link);
     let newer = world.fleet.attach(newer).unwrap();
-    assert!(world._attachment.displaced().is_cancelled());
+    assert_eq!(world._attachment.displaced().await, CloseCode::Displaced);
     let older = new_link(&world.ids, world.workspace, 1, &world.link);
     assert!(world.fleet.attach(older).is_none());
     assert!(world.fleet.presence(world.workspace).connected);

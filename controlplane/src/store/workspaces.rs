@@ -95,12 +95,14 @@ const DELETE: &str = "DELETE FROM workspaces WHERE id = $1";
 const SET_DEVICE: &str =
     "UPDATE workspaces SET device_spki = $2, device_since_ms = $3 WHERE id = $1";
 const DEVICE: &str = "SELECT COUNT(*) FROM workspaces WHERE id = $1 AND device_spki = $2";
+const BY_DEVICE: &str =
+    concat!("SELECT ", columns!(), " FROM workspaces WHERE device_spki = $1 ORDER BY id LIMIT 1");
 const CONNECTED: &str = "UPDATE workspaces SET instance_id = $2, version = $3, os = $4, arch = $5, \
      hostname = $6, root = $7, last_seen_at_ms = $8 WHERE id = $1";
 const LAST_SEEN: &str = "UPDATE workspaces SET last_seen_at_ms = $2 WHERE id = $1";
 
 pub(super) const STATEMENTS: &[&str] =
-    &[INSERT, BY_ID, PAGE, UPDATE, DELETE, SET_DEVICE, DEVICE, CONNECTED, LAST_SEEN];
+    &[INSERT, BY_ID, PAGE, UPDATE, DELETE, SET_DEVICE, DEVICE, BY_DEVICE, CONNECTED, LAST_SEEN];
 
 impl WorkspaceStore {
     pub(super) const fn new(base: Base) -> Self {
@@ -202,6 +204,14 @@ impl WorkspaceStore {
                 .await?
         });
         Ok(found == 1)
+    }
+
+    /// The workspace whose daemon has this key; none: no daemon that is let in has it.
+    pub async fn by_device(&self, spki_sha256: &str) -> Result<Option<WorkspaceRow>, StoreError> {
+        on_pool!(self.base.db.reader(), |pool| {
+            let row = sqlx::query(BY_DEVICE).bind(spki_sha256).fetch_optional(pool).await?;
+            row.as_ref().map(read).transpose()
+        })
     }
 
     /// Keeps what a daemon says of itself, and that it is alive.

@@ -11,6 +11,8 @@ pub mod bytes;
 pub mod codec;
 pub mod frame;
 #[cfg(feature = "runtime")]
+pub mod giving_way;
+#[cfg(feature = "runtime")]
 pub mod incoming;
 #[cfg(feature = "runtime")]
 pub mod io;
@@ -18,6 +20,8 @@ pub mod optional_bytes;
 
 pub use codec::{DecodeError, decode, encode};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameKind};
+#[cfg(feature = "runtime")]
+pub use giving_way::{BULK_PRIORITY, GivingWay};
 #[cfg(feature = "runtime")]
 pub use incoming::{Answerer, BodyError, BodyReader, Dispatch, IncomingCall, ReceiveError};
 #[cfg(feature = "runtime")]
