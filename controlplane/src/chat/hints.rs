@@ -20,6 +20,7 @@ pub struct Hints {
 #[derive(Default)]
 struct Inner {
     chats: Mutex<HashMap<ChatId, watch::Sender<()>>>,
+    asked: Mutex<HashMap<ChatId, watch::Sender<()>>>,
     runnable: watch::Sender<()>,
     inboxes: Mutex<Vec<Weak<Inbox>>>,
 }
@@ -46,6 +47,25 @@ impl Hints {
     #[must_use]
     pub fn chat(&self, chat: ChatId) -> watch::Receiver<()> {
         lock(&self.inner.chats).entry(chat).or_insert_with(|| watch::Sender::new(())).subscribe()
+    }
+
+    /// A person asked something of the chat. Wakes its runner, which does not wake at its own
+    /// commits.
+    pub fn chat_asked(&self, chat: ChatId) {
+        let asked = lock(&self.inner.asked);
+        if let Some(sender) = asked.get(&chat) {
+            sender.send_replace(());
+        }
+    }
+
+    /// Wakes when a person asks something of the chat, and once at first. One per chat: its
+    /// runner's.
+    pub(super) fn asked(&self, chat: ChatId) -> Asked {
+        let sender = watch::Sender::new(());
+        let mut wakes = sender.subscribe();
+        wakes.mark_changed();
+        lock(&self.inner.asked).insert(chat, sender);
+        Asked { hints: self.clone(), chat, wakes }
     }
 
     /// A chat without an owner may have work.
@@ -80,6 +100,32 @@ impl Hints {
         let inboxes: Vec<Arc<Inbox>> =
             lock(&self.inner.inboxes).iter().filter_map(Weak::upgrade).collect();
         inboxes.iter().for_each(|inbox| act(inbox));
+    }
+}
+
+/// A runner's wake-ups. Deregisters itself.
+pub(super) struct Asked {
+    hints: Hints,
+    chat: ChatId,
+    wakes: watch::Receiver<()>,
+}
+
+impl Asked {
+    /// Waits for the next wake-up; for ever, if a newer runner took over. Cancel safe.
+    pub(super) async fn wait(&mut self) {
+        if self.wakes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let mut asked = lock(&self.hints.inner.asked);
+        // Ours only: a newer runner may have put its own in its place.
+        if asked.get(&self.chat).is_some_and(|it| it.subscribe().same_channel(&self.wakes)) {
+            asked.remove(&self.chat);
+        }
     }
 }
 

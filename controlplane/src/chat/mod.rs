@@ -9,10 +9,22 @@
 
 pub mod client;
 pub mod content;
+pub mod engine;
 pub mod event;
 pub mod hints;
+pub mod history;
 pub mod hub;
 pub mod list;
 pub mod machine;
+pub mod ports;
 pub mod reader;
+mod runner;
+pub mod service;
+mod stored;
+pub mod stored_models;
 pub mod stream;
+mod title;
+pub mod worker;
+pub mod workspace_tools;
+
+pub use engine::{Engine, EngineParts};

@@ -1,0 +1,67 @@
+//! Errors of a chat, for people and programs: what happened and what to do.
+
+use super::decide::{ATTEMPTS_MAX, STEPS_MAX};
+use crate::chat::event::ChatErrorView;
+use crate::llm::{ProviderError, ProviderErrorKind};
+
+/// A model call failed.
+pub(super) fn of_provider(error: &ProviderError, provider: &str) -> ChatErrorView {
+    ChatErrorView {
+        code: error.kind.code().to_owned(),
+        message: error.message.clone(),
+        retryable: error.kind.is_retryable(),
+        provider: Some(provider.to_owned()),
+        status_code: error.status,
+        request_id: error.request_id.clone(),
+    }
+}
+
+/// A provider's stream that ended or fell silent without an end.
+pub(super) fn cut(kind: ProviderErrorKind, message: &str) -> ProviderError {
+    ProviderError {
+        kind,
+        message: message.to_owned(),
+        status: None,
+        retry_after: None,
+        request_id: None,
+    }
+}
+
+pub(super) fn too_many_steps() -> ChatErrorView {
+    plain(
+        "step_limit",
+        format!("The turn took {STEPS_MAX} steps and was stopped. Send a message to go on."),
+        true,
+    )
+}
+
+pub(super) fn too_many_attempts() -> ChatErrorView {
+    plain(
+        "attempts_exhausted",
+        format!(
+            "The step was tried {ATTEMPTS_MAX} times without an answer. Send a message to try again."
+        ),
+        true,
+    )
+}
+
+pub(in crate::chat) fn internal() -> ChatErrorView {
+    plain(
+        "internal",
+        "The server failed while it worked on this chat; its log has the details. \
+         Send a message to try again."
+            .to_owned(),
+        true,
+    )
+}
+
+fn plain(code: &str, message: String, retryable: bool) -> ChatErrorView {
+    ChatErrorView {
+        code: code.to_owned(),
+        message,
+        retryable,
+        provider: None,
+        status_code: None,
+        request_id: None,
+    }
+}

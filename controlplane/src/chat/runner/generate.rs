@@ -1,0 +1,329 @@
+//! One model call: attempt, stream, commit; or retry, error, stop.
+//!
+//! The token path is: provider ► one match ► the episode (memory) ► viewers. It waits for nothing
+//! and touches no disk. What was said is checkpointed beside it, at most once a second, so that an
+//! interrupt after a crash still has it.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::interrupt::notice;
+use super::{Flow, Runner, decide, failure, system};
+use crate::chat::content::{Part, StoredPart, Usage};
+use crate::chat::event::PreviewKind;
+use crate::chat::history::{self, Reader};
+use crate::chat::hub::{EpisodeWriter, Piece};
+use crate::chat::machine::{AssistantMessage, Intent, RetryState};
+use crate::chat::ports::ModelChoice;
+use crate::llm::{Event, EventStream, FinishReason, Prompt, ProviderError, ProviderErrorKind};
+use crate::store::chats::{ChatStore, WorkerFence};
+use crate::tools::ToolKind;
+use shared::backoff::Backoff;
+use shared::ids::ChatId;
+
+/// Silence after which a model call counts as dead. The providers watch the bytes of their
+/// connections more closely (120 s); this holds whatever they do.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
+/// Time that a running answer has to end by itself when the program stops.
+const PARK: Duration = Duration::from_secs(3);
+/// Pause between two checkpoints of one episode.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Most text of one answer; a model that says more has lost its way.
+const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// First and longest pause before another attempt.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// How a stream ended well.
+struct Answer {
+    model: Option<String>,
+    reason: FinishReason,
+    usage: Usage,
+}
+
+impl Runner {
+    /// Asks the model for the next step.
+    pub(super) async fn generate(&mut self) -> Flow {
+        if !self.attempt_begun {
+            return self.record_attempt().await;
+        }
+        self.attempt_begun = false;
+        self.has_asked = true;
+        let writer = Arc::new(self.shared.hub.open(self.id, self.episode(), self.epoch()));
+        (self.partial, self.preview) = (None, Some(Arc::clone(&writer)));
+        let choice = match self.shared.models.choose(self.chat.model_id).await {
+            Ok(choice) => choice,
+            Err(error) => return self.finish_error(error).await,
+        };
+        let prompt = self.prompt(&choice);
+        let checkpoints =
+            Checkpoints { store: self.shared.store.clone(), chat: self.id, fence: self.fence };
+        let ended = {
+            let mut answering = pin!(answer(&choice, prompt, &writer, &checkpoints));
+            tokio::select! {
+                biased;
+                stop = self.watch.stopped(PARK) => Err(stop),
+                ended = &mut answering => Ok(ended),
+            }
+        };
+        match ended {
+            Ok(Ok(answer)) => self.commit(&choice, answer, &writer).await,
+            Ok(Err(error)) => self.failed(&choice, error).await,
+            Err(stop) => {
+                self.partial = Some(AssistantMessage {
+                    content: writer.partial(),
+                    raw_kind: Some(choice.provider.kind().to_owned()),
+                    model: Some(choice.model),
+                    usage: None,
+                });
+                self.stopped(stop)
+            }
+        }
+    }
+
+    fn prompt(&self, choice: &ModelChoice) -> Prompt {
+        let reader = Reader { kind: choice.provider.kind(), context_limit: choice.context_limit };
+        let has_workspace = self.chat.workspace_id.is_some();
+        Prompt {
+            model: choice.model.clone(),
+            system: system::prompt(has_workspace, &self.chat.mode).to_owned(),
+            messages: history::messages(&self.history, reader),
+            tools: self.shared.tools.specs(has_workspace, &self.chat.mode),
+            max_output_tokens: choice.max_output_tokens,
+            options: choice.options.clone(),
+            cache_key: self.id.to_string(),
+        }
+    }
+
+    /// Stores the step with the intents of its calls, in one transaction.
+    async fn commit(&mut self, choice: &ModelChoice, answer: Answer, said: &EpisodeWriter) -> Flow {
+        let mut content = said.partial();
+        content.extend(remark(&answer.reason));
+        let intents = self.intents(&content);
+        let message = AssistantMessage {
+            content,
+            raw_kind: Some(choice.provider.kind().to_owned()),
+            model: Some(answer.model.unwrap_or_else(|| choice.model.clone())),
+            usage: Some(answer.usage),
+        };
+        shared::fault::point("w0 step");
+        let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
+        let committed = self.write(|| store.commit_step(id, &fence, &message, &intents)).await?;
+        let Some(step) = committed else {
+            // The chat moved on; if a person stopped it, this is what the model had said.
+            self.partial = Some(message);
+            return Ok(());
+        };
+        self.chat = step.chat;
+        self.fence = step.fence;
+        self.history.push(step.message);
+        self.operations = Some(step.operations);
+        self.preview = None;
+        self.tell();
+        if answer.reason == FinishReason::Pause && self.chat.unanswered == 0 {
+            // The model wants its words back as they are and goes on.
+            return self.record_attempt().await;
+        }
+        Ok(())
+    }
+
+    /// One intent for each call, in order.
+    fn intents(&self, content: &[StoredPart]) -> Vec<Intent> {
+        let intent = |stored: &StoredPart| {
+            let Part::ToolCall { tool_call_id, name, args } = &stored.part else { return None };
+            let acts = self.shared.tools.kind(name) == Some(ToolKind::Operation);
+            Some(Intent {
+                op_id: self.shared.ids.id(),
+                tool_call_id: tool_call_id.clone(),
+                tool: name.clone(),
+                args: args.clone(),
+                args_hash: args_hash(name, args),
+                // What only reads leaves no trace with the daemon.
+                workspace_id: self.chat.workspace_id.filter(|_| acts),
+                process_id: acts.then(|| self.shared.ids.id()),
+            })
+        };
+        content.iter().filter_map(intent).collect()
+    }
+
+    /// Notes the retry, or stops the chat. Whatever was streamed is dropped: calls of a stream that
+    /// did not end are never run.
+    async fn failed(&mut self, choice: &ModelChoice, error: ProviderError) -> Flow {
+        let view = failure::of_provider(&error, choice.provider.kind());
+        let attempt = self.fence.attempt;
+        tracing::info!(chat.id = %self.id, attempt, code = %view.code, "a model call failed");
+        if !error.kind.is_retryable() || attempt >= decide::ATTEMPTS_MAX {
+            return self.finish_error(view).await;
+        }
+        let pause = self.retry_pause(attempt, error.retry_after);
+        let delay_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let retry_at_ms = self.shared.clock.now_ms().saturating_add_unsigned(delay_ms);
+        let retry = RetryState { attempt, delay_ms, retry_at_ms, error: view };
+        let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
+        if let Some(chat) = self.write(|| store.record_retry(id, &fence, &retry)).await? {
+            self.chat = chat;
+        }
+        self.preview = None;
+        self.tell();
+        Ok(())
+    }
+
+    /// Doubling, at least half of the bound and at most all of it; longer if the provider says so.
+    fn retry_pause(&self, attempt: i64, asked: Option<Duration>) -> Duration {
+        let failed_before = u32::try_from(attempt - 1).unwrap_or(0);
+        let bound = Backoff::new(RETRY_PAUSES.0, RETRY_PAUSES.1).bound(failed_before);
+        let jittered = bound.mul_f64(0.5 + self.rng().random::<f64>() / 2.0);
+        jittered.max(asked.unwrap_or_default())
+    }
+}
+
+/// Streams one answer into the episode. May be dropped at any await.
+async fn answer(
+    choice: &ModelChoice,
+    prompt: Prompt,
+    writer: &EpisodeWriter,
+    checkpoints: &Checkpoints,
+) -> Result<Answer, ProviderError> {
+    let begun = tokio::time::timeout(SILENCE_MAX, choice.provider.stream(prompt)).await;
+    let mut stream: EventStream = begun.unwrap_or_else(|_| Err(silent()))?;
+    let mut model = None;
+    let mut saved = pin!(checkpoints.keep(writer));
+    let silence = tokio::time::sleep(SILENCE_MAX);
+    let mut silence = pin!(silence);
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = stream.next() => event,
+            never = &mut saved => match never {},
+            () = &mut silence => return Err(silent()),
+        };
+        silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+        match event {
+            Some(Ok(Event::Started { model: named, .. })) => model = named,
+            Some(Ok(Event::Finished { reason, usage })) => {
+                return Ok(Answer { model, reason, usage });
+            }
+            Some(Ok(event)) => publish(writer, event),
+            Some(Err(error)) => return Err(error),
+            None => {
+                return Err(failure::cut(
+                    ProviderErrorKind::Timeout,
+                    "The model's answer broke off before its end.",
+                ));
+            }
+        }
+        if writer.model_bytes() > ANSWER_MAX_BYTES {
+            return Err(failure::cut(
+                ProviderErrorKind::Config,
+                "The model's answer grew over 8 MiB and was stopped.",
+            ));
+        }
+    }
+}
+
+fn silent() -> ProviderError {
+    failure::cut(ProviderErrorKind::StreamSilent, "The model has said nothing for ten minutes.")
+}
+
+fn publish(writer: &EpisodeWriter, event: Event) {
+    match event {
+        Event::Text { index, delta } => {
+            writer.publish(Piece::Delta { index, kind: PreviewKind::Text, text: &delta });
+        }
+        Event::Reasoning { index, delta } => {
+            writer.publish(Piece::Delta { index, kind: PreviewKind::Reasoning, text: &delta });
+        }
+        Event::ToolCallStarted { index, tool_call_id, name } => writer.publish(Piece::Start {
+            index,
+            kind: PreviewKind::ToolCall,
+            tool_call_id: &tool_call_id,
+            name: &name,
+        }),
+        Event::ToolCallDelta { index, delta } => {
+            writer.publish(Piece::Delta { index, kind: PreviewKind::ToolCall, text: &delta });
+        }
+        Event::PartDone { index, part } => writer.publish(Piece::Done { index, part: *part }),
+        Event::Started { .. } | Event::Finished { .. } => {}
+    }
+}
+
+/// What people should know of how the answer ended.
+fn remark(reason: &FinishReason) -> Option<StoredPart> {
+    let (code, text) = match reason {
+        FinishReason::Length => {
+            ("length", "The answer reached the limit of output tokens and is cut.".to_owned())
+        }
+        FinishReason::Refusal(text) => ("refusal", format!("The model refused: {text}")),
+        FinishReason::ContentFilter => {
+            ("content_filter", "The provider's filter cut the answer.".to_owned())
+        }
+        FinishReason::EndTurn
+        | FinishReason::ToolUse
+        | FinishReason::Pause
+        | FinishReason::Other(_) => return None,
+    };
+    Some(notice(code, &text))
+}
+
+/// Hex BLAKE3 over the tool's name and its arguments in canonical form (sorted keys).
+fn args_hash(tool: &str, args: &serde_json::Value) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(tool.as_bytes()).update(&[0]).update(canonical(args).as_bytes());
+    hasher.finalize().to_hex().to_string()
+}
+
+fn canonical(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Object(fields) => {
+            let sorted: std::collections::BTreeMap<&String, String> =
+                fields.iter().map(|(key, value)| (key, canonical(value))).collect();
+            let inner: Vec<String> = sorted
+                .iter()
+                .map(|(key, value)| format!("{}:{value}", serde_json::Value::from(key.as_str())))
+                .collect();
+            format!("{{{}}}", inner.join(","))
+        }
+        serde_json::Value::Array(items) => {
+            let inner: Vec<String> = items.iter().map(canonical).collect();
+            format!("[{}]", inner.join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Keeps what was said in the database, beside the token path.
+struct Checkpoints {
+    store: ChatStore,
+    chat: ChatId,
+    fence: WorkerFence,
+}
+
+impl Checkpoints {
+    /// Saves at most once a second while something new is said. Never ends.
+    async fn keep(&self, writer: &EpisodeWriter) -> Infallible {
+        let mut saved_bytes = 0;
+        let mut seq = 0;
+        loop {
+            tokio::time::sleep(CHECKPOINT_INTERVAL).await;
+            let said = writer.model_bytes();
+            if said == saved_bytes {
+                continue;
+            }
+            saved_bytes = said;
+            seq += 1;
+            let parts = super::interrupt::checkpoint(&writer.partial());
+            if let Err(error) =
+                self.store.save_checkpoint(self.chat, &self.fence, seq, &parts).await
+            {
+                // The answer itself goes on; only an interrupt after a crash would miss this.
+                tracing::debug!(chat.id = %self.chat,
+                    error = &error as &dyn std::error::Error, "a checkpoint was not kept");
+            }
+        }
+    }
+}

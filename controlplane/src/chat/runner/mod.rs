@@ -1,0 +1,366 @@
+//! Drives one chat that this replica owns, from its committed rows alone.
+//!
+//! ```text
+//!            ┌──────────────────────────────────────────────┐
+//!            ▼                                              │ committed, viewers told
+//!  rows ► decide ► generate: episode ► model stream ► commit_step (message + intents)
+//!            ├───► tools: episode ► each result stored as it comes ► sealed by the last
+//!            ├───► interrupt: stop processes ► finish_interruption (partial answer, once)
+//!            ├───► wait for the next attempt
+//!            └───► finish_turn ► the next queued message, or rest
+//! ```
+//!
+//! Invariants: nothing is dispatched before its intent is committed; every write carries the fence,
+//! so a runner that lost its chat changes nothing; what may be cut off in the middle (the model's
+//! stream, a tool's wait) never contains a commit; after each commit the episode is turned over and
+//! only then the hints are sent.
+//!
+//! Its files: [`decide`] (pure), [`generate`], [`tools`], [`interrupt`], [`watch`].
+
+mod decide;
+mod failure;
+mod generate;
+mod interrupt;
+mod system;
+mod tools;
+mod watch;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use shared::backoff::Backoff;
+use shared::clock::Clock;
+use shared::ids::{ChatId, IdSource, OpId};
+use tokio_util::sync::CancellationToken;
+
+use super::event::ChatErrorView;
+use super::hints::Hints;
+use super::hub::{EpisodeKey, EpisodeWriter, Hub};
+use super::machine::AssistantMessage;
+use super::ports::{Models, ToolRunner};
+use crate::store::StoreError;
+use crate::store::chats::{
+    Acquired, ChatRow, ChatStore, Finished, MessageRow, OperationRow, WorkerFence,
+};
+use decide::Next;
+pub(super) use failure::internal as internal_error;
+use watch::{Stop, Watch};
+
+/// Longest pause between two tries of a write that the database did not take.
+const WRITE_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// What every runner of a replica shares.
+pub(super) struct Shared {
+    pub(super) store: ChatStore,
+    pub(super) hub: Hub,
+    pub(super) hints: Hints,
+    pub(super) models: Arc<dyn Models>,
+    pub(super) tools: Arc<dyn ToolRunner>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn IdSource>,
+    pub(super) rng: Mutex<StdRng>,
+}
+
+/// Drives one chat. Made per acquisition.
+pub(super) struct Runner {
+    shared: Arc<Shared>,
+    id: ChatId,
+    /// The row as of the last commit or look.
+    chat: ChatRow,
+    fence: WorkerFence,
+    /// Everything the model is told; kept in memory, as only this runner adds to it.
+    history: Vec<MessageRow>,
+    /// The open batch, if it is known already.
+    operations: Option<Vec<OperationRow>>,
+    /// Whether the next model call's attempt is recorded.
+    attempt_begun: bool,
+    /// What the model had said when a person stopped it.
+    partial: Option<AssistantMessage>,
+    /// Keeps the preview open until what it shows is a message.
+    preview: Option<Arc<EpisodeWriter>>,
+    /// Whether this runner has asked the model; until then a checkpoint is a former runner's.
+    has_asked: bool,
+    /// Whether the open operations were told to stop.
+    stop_told: bool,
+    /// Operations whose answers are stored and of which the daemon was told.
+    acknowledged: Vec<OpId>,
+    watch: Watch,
+}
+
+/// Why a runner ends before its chat rests.
+#[derive(Debug)]
+enum Leave {
+    /// The chat is given back: another worker, or the next start, goes on.
+    Abandon,
+    /// The chat is not ours any more.
+    Lost,
+    /// A row or the database is broken; the chat stops with an error.
+    Broken(StoreError),
+}
+
+/// A step of the loop: go on, or leave.
+type Flow = Result<(), Leave>;
+
+impl Runner {
+    /// A runner for a chat that was acquired. `history` where it is known already.
+    pub(super) async fn drive(
+        shared: Arc<Shared>,
+        acquired: Acquired,
+        history: Option<Vec<MessageRow>>,
+        soft: CancellationToken,
+        lost: CancellationToken,
+    ) {
+        let Acquired { chat, fence, attempt_begun } = acquired;
+        let id = chat.id;
+        // Looks at the row once by itself: a stop may have come after the acquisition.
+        let watch = Watch {
+            store: shared.store.clone(),
+            chat: id,
+            runner: fence.runner_id,
+            asked: shared.hints.asked(id),
+            soft,
+            lost,
+        };
+        let mut runner = Self {
+            shared,
+            id,
+            chat,
+            fence,
+            history: Vec::new(),
+            operations: None,
+            attempt_begun,
+            partial: None,
+            preview: None,
+            has_asked: false,
+            stop_told: false,
+            acknowledged: Vec::new(),
+            watch,
+        };
+        let ended = match runner.begin(history).await {
+            Ok(()) => runner.work().await,
+            Err(leave) => Err(leave),
+        };
+        runner.leave(ended).await;
+    }
+
+    async fn begin(&mut self, history: Option<Vec<MessageRow>>) -> Flow {
+        match history {
+            Some(history) => self.history = history,
+            None => self.load_history().await?,
+        }
+        Ok(())
+    }
+
+    async fn work(&mut self) -> Flow {
+        loop {
+            match decide::next(&self.chat, &self.history) {
+                Next::Interrupt => self.interrupt().await?,
+                Next::RunTools => self.run_tools().await?,
+                Next::Wait { until_ms, at_most_ms } => self.wait(until_ms, at_most_ms).await?,
+                Next::CallModel => self.generate().await?,
+                Next::FinishTurn => self.finish_turn().await?,
+                Next::TooManySteps => self.finish_error(failure::too_many_steps()).await?,
+                Next::TooManyAttempts => self.finish_error(failure::too_many_attempts()).await?,
+                Next::Rest => return Ok(()),
+            }
+        }
+    }
+
+    async fn leave(mut self, ended: Flow) {
+        match ended {
+            Ok(()) | Err(Leave::Lost) => {}
+            Err(Leave::Abandon) => self.abandon().await,
+            Err(Leave::Broken(error)) => {
+                tracing::error!(chat.id = %self.id, error = &error as &dyn std::error::Error,
+                    "a chat stops: its rows cannot be used");
+                if self.finish_error(failure::internal()).await.is_err() {
+                    tokio::time::sleep(WRITE_RETRY_MAX).await;
+                    self.abandon().await;
+                }
+            }
+        }
+        self.note_acknowledged().await;
+    }
+
+    async fn abandon(&self) {
+        match self.shared.store.abandon(self.id, &self.fence).await {
+            Ok(()) => self.shared.hints.runnable(),
+            Err(StoreError::Fenced) => {}
+            Err(error) => tracing::warn!(chat.id = %self.id,
+                error = &error as &dyn std::error::Error,
+                "a chat could not be given back; its lease will end"),
+        }
+    }
+
+    /// Waits for the next attempt's moment; a person may stop it.
+    async fn wait(&mut self, until_ms: i64, at_most_ms: u64) -> Flow {
+        let left = until_ms.saturating_sub(self.shared.clock.now_ms()).max(0).unsigned_abs();
+        let pause = Duration::from_millis(left.min(at_most_ms));
+        let stop = tokio::time::timeout(pause, self.watch.stopped(Duration::ZERO)).await;
+        match stop {
+            Ok(stop) => self.stopped(stop),
+            Err(_) => self.record_attempt().await,
+        }
+    }
+
+    async fn record_attempt(&mut self) -> Flow {
+        let (id, store) = (self.id, self.shared.store.clone());
+        let fence = self.fence;
+        if let Some(fence) = self.write(|| store.record_attempt(id, &fence)).await? {
+            self.fence = fence;
+            self.chat.attempt = fence.attempt;
+            self.chat.retry = None;
+            self.attempt_begun = true;
+        }
+        Ok(())
+    }
+
+    async fn finish_turn(&mut self) -> Flow {
+        let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
+        let finished = self.write(|| store.finish_turn(id, &fence)).await?;
+        self.finished(finished);
+        self.note_acknowledged().await;
+        Ok(())
+    }
+
+    async fn finish_error(&mut self, error: ChatErrorView) -> Flow {
+        let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
+        let finished = self.write(|| store.finish_error(id, &fence, &error)).await?;
+        self.finished(finished);
+        Ok(())
+    }
+
+    /// Takes over what the end of a turn wrote: the chat rests, or a queued message is next.
+    fn finished(&mut self, finished: Option<Finished>) {
+        let Some(Finished { chat, messages, next }) = finished else { return };
+        self.chat = chat;
+        self.history.extend(messages);
+        self.operations = None;
+        (self.partial, self.preview) = (None, None);
+        self.stop_told = false;
+        self.attempt_begun = next.is_some();
+        if let Some(fence) = next {
+            self.fence = fence;
+        }
+        self.tell();
+        self.tell_lists();
+    }
+
+    /// Commits. None: the chat has moved on; it was looked at again, decide anew.
+    ///
+    /// A database that does not answer is asked again, with the same fence: if the first try was
+    /// kept after all, the second is fenced off and the look shows what was written.
+    async fn write<T, F>(&mut self, mut write: impl FnMut() -> F) -> Result<Option<T>, Leave>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut pauses = Backoff::new(Duration::from_millis(100), WRITE_RETRY_MAX);
+        loop {
+            match write().await {
+                Ok(written) => return Ok(Some(written)),
+                Err(StoreError::Fenced | StoreError::Refused(_)) => {
+                    self.look_again().await?;
+                    return Ok(None);
+                }
+                Err(
+                    error @ (StoreError::Unavailable(_)
+                    | StoreError::Contended(_)
+                    | StoreError::DiskFull(_)),
+                ) => {
+                    tracing::warn!(chat.id = %self.id, error = &error as &dyn std::error::Error,
+                        "a commit did not go through; it is tried again");
+                    self.pause(&mut pauses).await?;
+                }
+                Err(error) => return Err(Leave::Broken(error)),
+            }
+        }
+    }
+
+    async fn pause(&self, pauses: &mut Backoff) -> Flow {
+        let pause = pauses.next_pause(&mut *self.rng());
+        tokio::select! {
+            () = self.watch.lost.cancelled() => Err(Leave::Lost),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+
+    /// Reads the row again. Everything that was assumed of it is dropped.
+    async fn look_again(&mut self) -> Flow {
+        let mut pauses = Backoff::new(Duration::from_millis(100), WRITE_RETRY_MAX);
+        let row = loop {
+            match self.shared.store.head(self.id).await {
+                Ok(row) => break row,
+                Err(StoreError::Unavailable(_) | StoreError::Contended(_)) => {
+                    self.pause(&mut pauses).await?;
+                }
+                Err(error) => return Err(Leave::Broken(error)),
+            }
+        };
+        let Some(row) = row.filter(|row| row.runner_id == Some(self.fence.runner_id)) else {
+            return Err(Leave::Lost);
+        };
+        let Some(fence) = row.fence() else { return Err(Leave::Lost) };
+        if fence.history_version != self.fence.history_version {
+            self.load_history().await?;
+            self.operations = None;
+            self.attempt_begun = false;
+        }
+        self.fence = fence;
+        self.chat = row;
+        Ok(())
+    }
+
+    async fn load_history(&mut self) -> Flow {
+        self.history = self.shared.store.history(self.id).await.map_err(Leave::Broken)?;
+        Ok(())
+    }
+
+    /// What to do when something was stopped in the middle.
+    fn stopped(&mut self, stop: Stop) -> Flow {
+        match stop {
+            Stop::Interrupted(row) => {
+                self.chat = *row;
+                Ok(())
+            }
+            Stop::ShuttingDown => Err(Leave::Abandon),
+            Stop::Lost => Err(Leave::Lost),
+        }
+    }
+
+    /// The running episode by the fence.
+    fn episode(&self) -> EpisodeKey {
+        EpisodeKey { history: self.fence.history_version, attempt: self.fence.attempt }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.fence.epoch.unsigned_abs()
+    }
+
+    /// Viewers of the chat may look. Always after the commit and after the episode's turnover.
+    fn tell(&self) {
+        shared::fault::point("w7 committed");
+        self.shared.hints.chat_changed(self.id);
+    }
+
+    fn tell_lists(&self) {
+        self.shared.hints.list_changed(self.chat.owner_id, self.id);
+    }
+
+    /// Notes in one write which answers the daemon may forget.
+    async fn note_acknowledged(&mut self) {
+        let operations = std::mem::take(&mut self.acknowledged);
+        if operations.is_empty() {
+            return;
+        }
+        if let Err(error) = self.shared.store.acknowledged(&operations).await {
+            tracing::debug!(chat.id = %self.id, error = &error as &dyn std::error::Error,
+                "operations stay unacknowledged; they are told again at the next link");
+        }
+    }
+
+    fn rng(&self) -> std::sync::MutexGuard<'_, StdRng> {
+        self.shared.rng.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,281 @@
+//! The tools of one step: all at once, each result stored and shown when it is there.
+//!
+//! ```text
+//!  open operations ─► one task each (16 at once) ─► ToolRunner::run
+//!        ▲                     │ Unknown, Unavailable: wait for the workspace, same key again
+//!        │ committed intent    ▼
+//!        └──────────── store_tool_result, one commit each; the last one seals the batch
+//! ```
+//!
+//! A task may be dropped at any moment: the daemon's journal answers or re-attaches the next one
+//! that asks with the same key. A panic of one tool is an error result of that call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use shared::ids::IdSource;
+use shared::protocol::call::Fence;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::interrupt::is_open;
+use super::watch::Stop;
+use super::{Flow, Leave, Runner};
+use crate::chat::content::Part;
+use crate::chat::event::PreviewKind;
+use crate::chat::hub::{EpisodeWriter, Piece};
+use crate::chat::machine::ToolAnswer;
+use crate::chat::ports::{Told, ToolRun, ToolRunner};
+use crate::store::chats::{OperationPhase, OperationRow, WorkerFence};
+use crate::tools::{LiveOutput, OperationKey, ToolError, ToolOutcome};
+
+/// Tools of one chat that run at once.
+const PARALLEL_MAX: usize = 16;
+/// Time that stopped tools have to answer by themselves.
+const STOPPED_WAIT: Duration = Duration::from_secs(2);
+/// Pause before a workspace that is there, but refused the work, is asked again.
+const AGAIN_PAUSE: Duration = Duration::from_millis(500);
+
+/// What one tool's task ends with.
+enum Ended {
+    Answered { outcome: ToolOutcome, duration: Duration },
+    Cancelled,
+    Fenced,
+}
+
+impl Runner {
+    /// Runs every call of the open batch that has no answer.
+    pub(super) async fn run_tools(&mut self) -> Flow {
+        self.load_operations().await?;
+        let rows = self.operations.clone().unwrap_or_default();
+        let writer = Arc::new(self.shared.hub.open(self.id, self.episode(), self.epoch()));
+        self.preview = Some(Arc::clone(&writer));
+        for row in &rows {
+            show(&writer, row);
+        }
+        let cancel = CancellationToken::new();
+        // Whatever way this function is left, nothing goes on waiting.
+        let _cancel_at_end = cancel.clone().drop_guard();
+        let permits = Arc::new(Semaphore::new(PARALLEL_MAX));
+        let mut running = JoinSet::new();
+        let mut names = std::collections::HashMap::new();
+        for row in rows.iter().filter(|row| is_open(row)) {
+            let run = self.tool_run(row, &writer, &cancel);
+            let (tools, permits) = (Arc::clone(&self.shared.tools), Arc::clone(&permits));
+            let task = running.spawn(async move {
+                let _permit = permits.acquire().await;
+                to_an_answer(&*tools, run).await
+            });
+            names.insert(task.id(), row.clone());
+        }
+        let mut stopping: Option<Instant> = None;
+        while !running.is_empty() {
+            let joined = tokio::select! {
+                biased;
+                joined = running.join_next_with_id() => joined,
+                stop = self.watch.stopped(Duration::ZERO), if stopping.is_none() => {
+                    self.stop_tools(stop, &cancel, &mut stopping).await?;
+                    continue;
+                }
+                () = until(stopping) => {
+                    cancel.cancel();
+                    break;
+                }
+            };
+            let Some(joined) = joined else { break };
+            let (task, ended) = match joined {
+                Ok((task, ended)) => (task, ended),
+                Err(error) => (error.id(), panicked()),
+            };
+            let Some(row) = names.remove(&task) else { continue };
+            match ended {
+                Ended::Answered { outcome, duration } => {
+                    if !self.store_answer(&row, outcome, duration, &writer).await? {
+                        // The chat moved on: what is left of the batch is decided anew.
+                        return Ok(());
+                    }
+                }
+                Ended::Cancelled => {}
+                Ended::Fenced => return Err(Leave::Lost),
+            }
+        }
+        Ok(())
+    }
+
+    fn tool_run(
+        &self,
+        row: &OperationRow,
+        writer: &Arc<EpisodeWriter>,
+        cancel: &CancellationToken,
+    ) -> ToolRun {
+        let (shown, index) = (Arc::clone(writer), index_of(row));
+        let kind = PreviewKind::ToolResult;
+        ToolRun {
+            chat_id: self.id,
+            workspace_id: self.chat.workspace_id,
+            mode: self.chat.mode.clone(),
+            operation: key_of(row, &self.fence, &*self.shared.ids),
+            tool: row.tool.clone(),
+            args: row.args.clone(),
+            live: LiveOutput::new(move |text| shown.publish(Piece::Delta { index, kind, text })),
+            cancel: cancel.clone(),
+        }
+    }
+
+    /// A stop in the middle. A person's stop goes to the daemon, and what then answers by itself is
+    /// still stored; any other stop leaves at once.
+    async fn stop_tools(
+        &mut self,
+        stop: Stop,
+        cancel: &CancellationToken,
+        stopping: &mut Option<Instant>,
+    ) -> Flow {
+        self.stopped(stop)?;
+        self.stop_told = true;
+        match self.stop_operations().await {
+            Told::Heard => *stopping = Some(Instant::now() + STOPPED_WAIT),
+            Told::Unheard => {
+                cancel.cancel();
+                *stopping = Some(Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits one answer and shows it. False: the chat moved on.
+    async fn store_answer(
+        &mut self,
+        row: &OperationRow,
+        outcome: ToolOutcome,
+        duration: Duration,
+        writer: &EpisodeWriter,
+    ) -> Result<bool, Leave> {
+        shared::fault::point("w6 result");
+        let answer = ToolAnswer {
+            op_id: row.op_id,
+            result: outcome.result,
+            is_error: outcome.is_error,
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        };
+        let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
+        let stored = self.write(|| store.store_tool_result(id, &fence, &answer)).await?;
+        let Some(stored) = stored else { return Ok(false) };
+        if let Some(workspace) = row.workspace_id {
+            self.shared.tools.acknowledge(workspace, vec![row.op_id]);
+            self.acknowledged.push(row.op_id);
+        }
+        self.chat = stored.chat;
+        self.fence = stored.fence;
+        writer.publish(Piece::Done { index: index_of(row), part: result_part(row, answer).into() });
+        if let Some(sealed) = stored.sealed {
+            self.history.push(sealed);
+            self.history.extend(stored.steered);
+            self.operations = None;
+            self.attempt_begun = stored.attempt_begun;
+            self.preview = None;
+        } else if let Some(known) =
+            self.operations.iter_mut().flatten().find(|known| known.op_id == row.op_id)
+        {
+            known.phase = OperationPhase::Done;
+        }
+        self.tell();
+        Ok(true)
+    }
+}
+
+/// Runs one tool until there is an answer; a workspace that is away is waited for.
+async fn to_an_answer(tools: &dyn ToolRunner, run: ToolRun) -> Ended {
+    let begun = Instant::now();
+    shared::fault::point("w1 dispatch");
+    loop {
+        match tools.run(run.clone()).await {
+            Ok(outcome) => return Ended::Answered { outcome, duration: begun.elapsed() },
+            Err(ToolError::Fenced) => return Ended::Fenced,
+            Err(ToolError::Cancelled) => return Ended::Cancelled,
+            Err(error @ (ToolError::Unknown { .. } | ToolError::Unavailable { .. })) => {
+                tracing::info!(chat.id = %run.chat_id, op.id = %run.operation.op_id,
+                    error = &error as &dyn std::error::Error, "a tool waits for its workspace");
+                let Some(workspace) = run.workspace_id else { return Ended::Cancelled };
+                let again = async {
+                    tokio::time::sleep(AGAIN_PAUSE).await;
+                    tools.reachable(workspace).await;
+                };
+                tokio::select! {
+                    () = run.cancel.cancelled() => return Ended::Cancelled,
+                    () = again => {}
+                }
+            }
+        }
+    }
+}
+
+/// Until the moment; for ever without one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a task that panicked answers.
+fn panicked() -> Ended {
+    tracing::error!("a tool panicked; its call gets an error result");
+    let outcome = ToolOutcome {
+        result: json!({ "error": { "code": "internal",
+            "message": "The tool failed inside the server; its log has the details." } }),
+        is_error: true,
+        process_ids: Vec::new(),
+    };
+    Ended::Answered { outcome, duration: Duration::ZERO }
+}
+
+/// Names and fences an operation for the daemon: the stored intent, under the present epoch.
+pub(super) fn key_of(row: &OperationRow, fence: &WorkerFence, ids: &dyn IdSource) -> OperationKey {
+    OperationKey {
+        op_id: row.op_id,
+        fence: Fence {
+            scope: row.chat_id.to_string(),
+            epoch: fence.epoch.unsigned_abs(),
+            hash: row.args_hash.clone(),
+        },
+        // Only operations start processes, and theirs is in the intent.
+        process_id: row.process_id.unwrap_or_else(|| ids.id()),
+    }
+}
+
+fn index_of(row: &OperationRow) -> u32 {
+    u32::try_from(row.ordinal).unwrap_or(u32::MAX)
+}
+
+/// What viewers see of an operation at the beginning.
+fn show(writer: &EpisodeWriter, row: &OperationRow) {
+    let index = index_of(row);
+    writer.publish(Piece::Start {
+        index,
+        kind: PreviewKind::ToolResult,
+        tool_call_id: &row.tool_call_id,
+        name: &row.tool,
+    });
+    if let Some(result) = &row.result {
+        let answer = ToolAnswer {
+            op_id: row.op_id,
+            result: result.clone(),
+            is_error: row.is_error,
+            duration_ms: row.duration_ms.unsigned_abs(),
+        };
+        writer.publish(Piece::Done { index, part: result_part(row, answer).into() });
+    }
+}
+
+fn result_part(row: &OperationRow, answer: ToolAnswer) -> Part {
+    Part::ToolResult {
+        tool_call_id: row.tool_call_id.clone(),
+        name: row.tool.clone(),
+        result: answer.result,
+        is_error: answer.is_error,
+        duration_ms: answer.duration_ms,
+    }
+}

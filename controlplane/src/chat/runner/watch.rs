@@ -1,0 +1,76 @@
+//! What makes a runner stop in the middle: a person, a newer owner, the end of the program.
+
+use std::time::Duration;
+
+use shared::ids::{ChatId, RunnerId};
+use tokio_util::sync::CancellationToken;
+
+use crate::chat::event::ChatStatus;
+use crate::chat::hints::Asked;
+use crate::store::chats::{ChatRow, ChatStore};
+
+/// Backstop for a lost hint.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Why to stop in the middle.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// A person wants it; the row as it is now.
+    Interrupted(Box<ChatRow>),
+    /// The program ends.
+    ShuttingDown,
+    /// Somebody else owns the chat, or may own it soon.
+    Lost,
+}
+
+/// Watches one chat for its runner.
+pub(super) struct Watch {
+    pub(super) store: ChatStore,
+    pub(super) chat: ChatId,
+    pub(super) runner: RunnerId,
+    pub(super) asked: Asked,
+    /// The program is asked to stop.
+    pub(super) soft: CancellationToken,
+    /// The lease is about to end.
+    pub(super) lost: CancellationToken,
+}
+
+impl Watch {
+    /// Returns when there is a reason to stop; after a soft stop, what runs has `grace` to end by
+    /// itself. Cancel safe.
+    pub(super) async fn stopped(&mut self, grace: Duration) -> Stop {
+        let (soft, lost) = (self.soft.clone(), self.lost.clone());
+        let shutting_down = async move {
+            soft.cancelled().await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            biased;
+            () = lost.cancelled() => Stop::Lost,
+            stop = self.asked_to_stop() => stop,
+            () = shutting_down => Stop::ShuttingDown,
+        }
+    }
+
+    async fn asked_to_stop(&mut self) -> Stop {
+        loop {
+            tokio::select! {
+                () = self.asked.wait() => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+            }
+            match self.store.head(self.chat).await {
+                Ok(Some(row)) if row.runner_id != Some(self.runner) => return Stop::Lost,
+                Ok(Some(row)) if row.status == ChatStatus::Interrupting => {
+                    return Stop::Interrupted(Box::new(row));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Stop::Lost,
+                // The next look may succeed; every write is fenced anyway.
+                Err(error) => tracing::warn!(
+                    chat.id = %self.chat, error = &error as &dyn std::error::Error,
+                    "a runner could not look at its chat"
+                ),
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The store's chats as the streams read them.
+
+use async_trait::async_trait;
+use shared::ids::{ChatId, UserId};
+
+use super::event::ChatHead;
+use super::reader::{ChatReader, ChatState, MessageChange, ReadError, RetryView};
+use crate::store::chats::{ChatSnapshot, ChatStore, MessageRow, QueuedRow};
+use crate::time::Timestamp;
+
+#[async_trait]
+impl ChatReader for ChatStore {
+    async fn changes(&self, chat: ChatId, revision: i64) -> Result<Option<ChatState>, ReadError> {
+        match self.snapshot(chat, revision).await {
+            Ok(snapshot) => Ok(snapshot.map(state)),
+            Err(error) => Err(ReadError(Box::new(error))),
+        }
+    }
+
+    async fn head(&self, chat: ChatId, owner: UserId) -> Result<Option<ChatHead>, ReadError> {
+        match Self::head(self, chat).await {
+            Ok(row) => Ok(row.filter(|row| row.owner_id == owner).map(|row| row.head())),
+            Err(error) => Err(ReadError(Box::new(error))),
+        }
+    }
+}
+
+fn state(snapshot: ChatSnapshot) -> ChatState {
+    let ChatSnapshot { chat, mut messages, queue, .. } = snapshot;
+    messages.sort_by_key(|row| (row.revision, row.seq));
+    ChatState {
+        head: chat.head(),
+        history_version: chat.history_version,
+        attempt: chat.attempt,
+        queue: queue.iter().map(QueuedRow::view).collect(),
+        error: chat.last_error,
+        retry: chat.retry.map(|retry| RetryView {
+            attempt: retry.attempt,
+            delay_ms: retry.delay_ms,
+            retry_at: Timestamp(retry.retry_at_ms),
+            error: retry.error,
+        }),
+        changes: messages.iter().map(change).collect(),
+    }
+}
+
+fn change(row: &MessageRow) -> MessageChange {
+    if row.removed {
+        MessageChange::Removed { id: row.id, revision: row.revision }
+    } else {
+        MessageChange::Present(row.view())
+    }
+}

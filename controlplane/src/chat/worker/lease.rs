@@ -1,0 +1,76 @@
+//! This replica's lease: the row that says until when its chats are its own.
+
+use std::time::Duration;
+
+use shared::ids::ReplicaId;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{ReplicaStore, StoreError};
+
+/// The lease in the database.
+pub(super) const LEASE: Duration = Duration::from_secs(10);
+/// Pause between renewals.
+const RENEWAL: Duration = Duration::from_secs(3);
+/// After so long without a renewal the replica stops itself: two seconds before others may begin.
+pub(super) const SELF_STOP: Duration = Duration::from_secs(8);
+/// Pause before the next try to register.
+const REGISTER_PAUSE: Duration = Duration::from_secs(1);
+
+/// A lease that runs.
+pub(super) struct Lease {
+    replica: ReplicaId,
+    /// When the request that last succeeded was *sent*: the database may have counted from there.
+    proven_at: Instant,
+}
+
+impl Lease {
+    /// Registers `replica`, as often as it takes; none: the program stops.
+    pub(super) async fn begin(
+        replicas: &ReplicaStore,
+        replica: ReplicaId,
+        soft: &CancellationToken,
+    ) -> Option<Self> {
+        loop {
+            let proven_at = Instant::now();
+            match replicas.register(replica, millis(LEASE), None, env!("CARGO_PKG_VERSION")).await {
+                Ok(()) => return Some(Self { replica, proven_at }),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the lease cannot be registered; it is tried again"
+                ),
+            }
+            tokio::select! {
+                () = soft.cancelled() => return None,
+                () = tokio::time::sleep(REGISTER_PAUSE) => {}
+            }
+        }
+    }
+
+    /// Renews until it cannot, then cancels `lost`, at the latest at the self-stop.
+    pub(super) async fn keep(mut self, replicas: ReplicaStore, lost: CancellationToken) {
+        // Also if this task is ended or panics: without a keeper there is no lease.
+        let _lost = lost.drop_guard();
+        loop {
+            let stop_at = self.proven_at + SELF_STOP;
+            tokio::time::sleep_until((Instant::now() + RENEWAL).min(stop_at)).await;
+            if Instant::now() >= stop_at {
+                return;
+            }
+            let sent_at = Instant::now();
+            let renewal = replicas.renew(self.replica, millis(LEASE));
+            match tokio::time::timeout_at(stop_at, renewal).await {
+                Ok(Ok(())) => self.proven_at = sent_at,
+                Ok(Err(StoreError::Fenced)) | Err(_) => return,
+                Ok(Err(error)) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the lease could not be renewed; it is tried again"
+                ),
+            }
+        }
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

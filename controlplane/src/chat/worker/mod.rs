@@ -1,0 +1,222 @@
+//! The worker: this replica's lease, the chats it takes, one runner for each.
+//!
+//! ```text
+//!  register ─► lease keeper: renew each 3 s ── 8 s without success ─► lost: every runner leaves
+//!     ▲     ├► acquire loop: hint or 1 s ─► store.acquire ─┐             │
+//!     │     └► seats (claims of ChatService) ──────────────┴► runner per chat
+//!     └───────────────── under a new replica id ◄────────────────────────┘
+//! ```
+//!
+//! A lease lasts 10 s in the database; the replica stops itself after 8 s by its own monotonic
+//! clock, counted from *before* the renewal that succeeded last. So two replicas never work on one
+//! chat, whatever the wall clocks say; and should they, the fences hold.
+//!
+//! On a soft stop no chat is taken any more, each runner parks (an answer that is nearly there may
+//! end) and gives its chat back, and the lease is released: another replica goes on at once. A
+//! runner that panics stops its own chat with an error; the others live.
+
+mod lease;
+mod seat;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::ids::{ChatId, ReplicaId, RunnerId};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub use seat::{Seat, WorkerHandle};
+
+use super::runner::{Runner, Shared, internal_error};
+use crate::store::chats::Acquired;
+use crate::store::{ReplicaStore, StoreError};
+use lease::Lease;
+use seat::Seated;
+
+/// Backstop for a lost hint.
+const ACQUIRE_POLL: Duration = Duration::from_secs(1);
+/// Chats taken in one transaction.
+const ACQUIRE_BATCH: u32 = 10;
+/// Pause before a database that did not answer is asked for work again.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Drives the chats that this replica owns. Made by [`super::Engine`].
+pub struct Worker {
+    shared: Arc<Shared>,
+    replicas: ReplicaStore,
+    handle: WorkerHandle,
+    seats: mpsc::Receiver<Seated>,
+}
+
+/// Which chat a runner's task drives, for the case that it panics.
+type Driven = HashMap<Id, (ChatId, RunnerId)>;
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, replicas: ReplicaStore) -> Self {
+        let (handle, seats) = WorkerHandle::new();
+        Self { shared, replicas, handle, seats }
+    }
+
+    /// For those who begin turns.
+    #[must_use]
+    pub fn handle(&self) -> WorkerHandle {
+        self.handle.clone()
+    }
+
+    /// Works until `soft` is cancelled, then parks every chat and releases the lease.
+    pub async fn run(mut self, soft: CancellationToken) {
+        while !soft.is_cancelled() {
+            let replica = self.shared.ids.id();
+            let Some(lease) = Lease::begin(&self.replicas, replica, &soft).await else { break };
+            self.serve(replica, lease, &soft).await;
+        }
+    }
+
+    /// One lease: from its registration to its loss or to the soft stop.
+    async fn serve(&mut self, replica: ReplicaId, lease: Lease, soft: &CancellationToken) {
+        let lost = CancellationToken::new();
+        // The keeper and the acquire loop end with this function.
+        let mut helpers = JoinSet::new();
+        helpers.spawn(lease.keep(self.replicas.clone(), lost.clone()));
+        let taking = CancellationToken::new();
+        let (shared, handle) = (Arc::clone(&self.shared), self.handle.clone());
+        helpers.spawn(acquire_loop(shared, handle, replica, taking.clone()));
+        self.handle.open(replica);
+        tracing::info!(replica.id = %replica, "this replica works on chats");
+
+        let mut runners = JoinSet::new();
+        let mut driven = Driven::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = lost.cancelled() => break,
+                () = soft.cancelled() => break,
+                Some(joined) = runners.join_next_with_id(), if !runners.is_empty() => {
+                    self.ended(joined, &mut driven).await;
+                }
+                Some(seated) = self.seats.recv() => {
+                    self.seat(seated, replica, (soft, &lost), &mut runners, &mut driven);
+                }
+            }
+        }
+        self.handle.close();
+        taking.cancel();
+        // The lease is kept meanwhile.
+        while let Some(joined) = runners.join_next_with_id().await {
+            self.ended(joined, &mut driven).await;
+        }
+        if lost.is_cancelled() {
+            tracing::error!(replica.id = %replica, "the lease was lost; chats are taken anew");
+            return;
+        }
+        helpers.shutdown().await;
+        if let Err(error) = self.replicas.release(replica).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the lease was not released; it ends by itself"
+            );
+        }
+    }
+
+    fn seat(
+        &self,
+        seated: Seated,
+        replica: ReplicaId,
+        (soft, lost): (&CancellationToken, &CancellationToken),
+        runners: &mut JoinSet<()>,
+        driven: &mut Driven,
+    ) {
+        let Seated { acquired, history } = seated;
+        if acquired.fence.worker_id != replica {
+            // Claimed under a lease that has ended since: it is taken over like any other.
+            return;
+        }
+        let whom = (acquired.chat.id, acquired.fence.runner_id);
+        let shared = Arc::clone(&self.shared);
+        let task =
+            runners.spawn(Runner::drive(shared, acquired, history, soft.clone(), lost.clone()));
+        driven.insert(task.id(), whom);
+    }
+
+    /// A runner's task ended. After a panic the chat stops with an error.
+    async fn ended(&self, joined: Result<(Id, ()), tokio::task::JoinError>, driven: &mut Driven) {
+        let error = match joined {
+            Ok((task, ())) => {
+                driven.remove(&task);
+                return;
+            }
+            Err(error) => error,
+        };
+        let Some((chat, runner)) = driven.remove(&error.id()) else { return };
+        tracing::error!(chat.id = %chat, "a chat's runner panicked; the chat stops");
+        if let Err(error) = self.stop_with_error(chat, runner).await {
+            tracing::error!(chat.id = %chat, error = &error as &dyn std::error::Error,
+                "the chat could not be stopped; it is taken over when the lease ends");
+        }
+    }
+
+    async fn stop_with_error(&self, chat: ChatId, runner: RunnerId) -> Result<(), StoreError> {
+        let store = &self.shared.store;
+        let Some(row) = store.head(chat).await?.filter(|row| row.runner_id == Some(runner)) else {
+            return Ok(());
+        };
+        if let Some(fence) = row.fence() {
+            match store.finish_error(chat, &fence, &internal_error()).await {
+                Ok(_) => {}
+                // It was being stopped, which an error cannot end: somebody else tries.
+                Err(StoreError::Refused(_)) => store.abandon(chat, &fence).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        self.shared.hints.chat_changed(chat);
+        self.shared.hints.list_changed(row.owner_id, chat);
+        Ok(())
+    }
+}
+
+/// Takes chats that have work, for as long as the lease lasts.
+async fn acquire_loop(
+    shared: Arc<Shared>,
+    handle: WorkerHandle,
+    replica: ReplicaId,
+    stop: CancellationToken,
+) {
+    let mut wakes = shared.hints.runnable_wakes();
+    while !stop.is_cancelled() {
+        // Before the look: what comes during it is looked at again.
+        wakes.borrow_and_update();
+        let free = handle.free_seats();
+        let limit = ACQUIRE_BATCH.min(u32::try_from(free).unwrap_or(ACQUIRE_BATCH));
+        let taken =
+            if limit == 0 { Ok(Vec::new()) } else { shared.store.acquire(replica, limit).await };
+        let pause = match taken {
+            Ok(taken) => {
+                let all = taken.len() < limit as usize;
+                for acquired in taken {
+                    hand_over(&handle, acquired).await;
+                }
+                if all || limit == 0 { ACQUIRE_POLL } else { Duration::ZERO }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "no chats can be taken now"
+                );
+                TROUBLE_PAUSE
+            }
+        };
+        if !pause.is_zero() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                changed = wakes.changed() => drop(changed),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+}
+
+async fn hand_over(handle: &WorkerHandle, acquired: Acquired) {
+    handle.give(Seated { acquired, history: None }).await;
+}
