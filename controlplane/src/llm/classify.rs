@@ -126,8 +126,8 @@ impl Teller {
     /// An error event inside a stream whose status was 200.
     pub(super) fn event(&self, error: &Value) -> ProviderError {
         let said = Said::of_value(error.clone());
-        let code =
-            error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+        let code = error.pointer("/error/code").or_else(|| error.get("code"));
+        let code = code.and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
         let kind = said
             .kind()
             .or_else(|| code.filter(|code| *code >= 400).map(by_status))
@@ -293,7 +293,8 @@ pub(super) fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> 
     if let Some(seconds) = number(&text) {
         return positive(seconds);
     }
-    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    let dates = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
+    let date = dates.parse_zoned(text.trim()).ok()?;
     let ms = date.timestamp().as_millisecond().saturating_sub(now_ms);
     positive(Duration::from_millis(u64::try_from(ms).ok()?).as_secs_f64())
 }

@@ -130,6 +130,14 @@ impl Catalogue {
         }
     }
 
+    /// What is wrong with arguments, for people; none: the tool takes them.
+    #[must_use]
+    pub fn problem(&self, name: &str, args: &Value) -> Option<String> {
+        let Some(tool) = self.tool(name) else { return Some(format!("no tool {name}")) };
+        let outcome = arguments::problem(name, &tool.validator, args)?;
+        outcome.result.pointer("/error/message").map(ToString::to_string)
+    }
+
     /// What is wrong with the call itself; none: it may run.
     fn refusal<W>(
         &self,
