@@ -60,6 +60,10 @@ impl Root {
         &self.real
     }
 
+    fn current(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.directory.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The directory itself; opened again if it was removed meanwhile.
     pub fn directory(&self) -> Arc<OwnedFd> {
         let mut current = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,16 +85,17 @@ impl Root {
         // `openat2` refuses flags that mean nothing to it.
         let careful = if flags.contains(OFlags::PATH) { OFlags::empty() } else { careful };
         let flags = flags | OFlags::CLOEXEC | careful;
-        let root = self.directory();
         if self.kernel {
-            match confined(root.as_fd(), &path.joined(), flags) {
+            match confined(self.current().as_fd(), &path.joined(), flags) {
                 Ok(file) => return Ok(file),
+                // Perhaps the root itself is another one by now; the walk below asks.
+                Err(Errno::NOENT) => {}
                 // `walk` tells an escape from an absolute link inside, and a loop from a magic link.
                 Err(Errno::XDEV | Errno::LOOP | Errno::AGAIN | Errno::NOSYS | Errno::PERM) => {}
                 Err(errno) => return Err(FileError::system(&path.shown, errno)),
             }
         }
-        self.open_by_walk(&root, path, flags)
+        self.open_by_walk(&self.directory(), path, flags)
     }
 
     /// Opens a regular file for reading and says what it is; refuses anything else at once.
