@@ -9,10 +9,11 @@
 //! send, each record. The crash sweep walks all of them. The socket's path comes from
 //! `HOLDFAST_FAULT_SOCKET`, read once; without it a point costs one atomic load.
 //!
-//! Point names begin with the window of a tool call they lie in: `w0` before the intent is
+//! Point names begin with the window of a tool call they lie in, `w1 dispatch` for example: `w0` before the intent is
 //! committed, `w1` committed but not sent, `w2` sent but not journalled, `w3` journalled but not
 //! started, `w4` running, `w5` ended with the result only on the daemon, `w6` result received but
-//! not committed, `w7` committed but not shown.
+//! not committed, `w7` committed but not shown. A point of every window bears another prefix: `db` around
+//! each commit.
 
 /// A point named `name`. Blocks the calling thread while a test holds it.
 #[cfg(debug_assertions)]

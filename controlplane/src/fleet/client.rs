@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shared::fault;
 use shared::ids::{CallId, OpId, WorkspaceId};
 use shared::protocol::call::{CallHeader, Fence};
 use shared::protocol::process::{FollowOutput, Following};
@@ -254,6 +255,9 @@ impl WorkspaceLink {
             opened = current.streams.open() => opened.map_err(|_| self.not_connected())?,
         };
         let heads = [Frame::message(&header), Frame::message(request)];
+        if M::KIND == MethodKind::Operation {
+            fault::point("w1 operation ready");
+        }
         let (reply, frames) = tokio::select! {
             biased;
             answered = exchange(FrameWriter::new(write), FrameReader::new(read), &heads, body) => {
@@ -261,6 +265,9 @@ impl WorkspaceLink {
             }
             () = current.gone.cancelled() => return Err(unknown(UnknownReason::LinkLost)),
         };
+        if M::KIND == MethodKind::Operation {
+            fault::point("w5 operation answered");
+        }
         Ok((outcome::<M>(&reply)?, Rest { frames, _permit: permit, _in_flight: in_flight }))
     }
 

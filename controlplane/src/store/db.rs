@@ -116,10 +116,12 @@ impl Tx {
 
     /// Makes everything durable. After an error nobody knows whether it is.
     pub async fn commit(self) -> Result<(), StoreError> {
+        shared::fault::point("db commit");
         match self.0 {
             Seam::Sqlite(tx) => tx.commit().await?,
             Seam::Postgres(tx) => tx.commit().await?,
         }
+        shared::fault::point("db committed");
         Ok(())
     }
 

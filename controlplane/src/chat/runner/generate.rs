@@ -61,6 +61,7 @@ impl Runner {
             Err(error) => return self.finish_error(error).await,
         };
         let prompt = self.prompt(&choice);
+        shared::fault::point("w0 model call");
         let checkpoints =
             Checkpoints { store: self.shared.store.clone(), chat: self.id, fence: self.fence };
         let ended = {
@@ -119,6 +120,9 @@ impl Runner {
             self.partial = Some(message);
             return Ok(());
         };
+        if !intents.is_empty() {
+            shared::fault::point("w1 intents committed");
+        }
         self.chat = step.chat;
         self.fence = step.fence;
         self.history.push(step.message);
