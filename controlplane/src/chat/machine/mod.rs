@@ -35,6 +35,8 @@ mod effect;
 mod event;
 mod rules;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use effect::{Effect, QUEUE_MAX, Refusal, Unanswered};
 pub use event::{
@@ -181,10 +183,9 @@ impl ChatMachine {
             (S::R0 | S::R1, Event::Attempt) => vec![Effect::ClearRetry, Effect::BeginAttempt],
             (S::R0 | S::R1, Event::Retry(retry)) => vec![Effect::NoteRetry(retry)],
             (S::R0 | S::R1, Event::CommitStep { message, intents }) => commit(message, intents),
-            (
-                S::R0 | S::R1 | S::I0 | S::I1 | S::A0 | S::A1,
-                Event::StoreResult { answer, found },
-            ) => facts.store_result(answer, found),
+            (S::R0 | S::R1 | S::I0 | S::I1, Event::StoreResult { answer, found }) => {
+                facts.store_result(answer, found)
+            }
             (S::R0, Event::FinishTurn) => at_rest(ChatStatus::Waiting),
             (S::R1, Event::FinishTurn) => vec![Effect::PromoteHead, Effect::BeginAttempt],
             (S::I0 | S::I1, Event::FinishInterruption { partial }) => {
