@@ -4,10 +4,14 @@
 //! api        speaks HTTP, WebSocket and server-sent events as any client would
 //! programs   the two real programs: start, kill -9, start again
 //! gate       holds a program at a named fault point
+//! relay      sits in the link and can be cut
 //! stream     a viewer of a chat, with the product's own client state
+//! world      all of it with a scripted model: what a story starts from
 //! ```
 
 pub mod api;
 pub mod gate;
 pub mod programs;
+pub mod relay;
 pub mod stream;
+pub mod world;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use shared::protocol::join_token::JoinToken;
 
 use crate::api::Api;
 
@@ -127,13 +128,25 @@ impl Programs {
         Ok(ready)
     }
 
+    /// Where the control plane listens for daemons.
+    pub fn quic(&self) -> &str {
+        &self.quic
+    }
+
     /// Makes a workspace, enrols the daemon and waits until it is shown as connected.
     pub async fn join(&mut self) -> Result<()> {
+        self.join_through(None).await
+    }
+
+    /// The same, with the link through a relay on another port.
+    pub async fn join_through(&mut self, port: Option<u16>) -> Result<()> {
         let workspace = self.api.post("/workspaces", &json!({"name": "tests"})).await?;
         self.workspace_id = workspace["id"].as_str().context("no workspace id")?.to_owned();
         let path = format!("/workspaces/{}/join-tokens", self.workspace_id);
         let token = self.api.post(&path, &json!({})).await?;
-        let token = token["token"].as_str().context("no join token")?.to_owned();
+        let mut token: JoinToken = token["token"].as_str().context("no join token")?.parse()?;
+        token.port = port.unwrap_or(token.port);
+        let token = token.to_string();
         std::fs::create_dir_all(self.root())?;
         let mut join = self.agentd()?;
         join.args(["join", &format!("http://{}", self.http), "--token", &token, "--root"])

@@ -1,0 +1,106 @@
+//! A whole product with a scripted model: what a story starts from.
+//!
+//! ```text
+//! story ──HTTP, WebSocket──► control plane ──QUIC [relay]──► daemon ──► commands in the root
+//!                                 └── scripted model (the story's own turns)
+//! ```
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::programs::{Programs, Setting, bin_dir};
+use crate::relay::Relay;
+use crate::stream::ChatStream;
+
+/// Control plane, daemon and a model that plays the story's turns.
+pub struct World {
+    /// The two programs.
+    pub programs: Programs,
+    /// Between the two, if the story asked for it.
+    pub relay: Option<Relay>,
+}
+
+/// A chat and somebody who watches it.
+pub struct Chat {
+    /// Its id.
+    pub id: String,
+    /// What the viewer knows.
+    pub stream: ChatStream,
+}
+
+impl World {
+    /// Everything joined. `turns` are those of a scenario file: `docs/scripted-provider.md`.
+    pub async fn new(turns: Value) -> Result<Self> {
+        Self::with(Setting::default(), turns, false).await
+    }
+
+    /// The same, with a relay in the link that can be cut.
+    pub async fn with_relay(turns: Value) -> Result<Self> {
+        Self::with(Setting::default(), turns, true).await
+    }
+
+    /// The same, with programs started in another way.
+    pub async fn with(setting: Setting, turns: Value, has_relay: bool) -> Result<Self> {
+        let mut programs = Programs::start(setting).await?;
+        let scenario = programs.home().join("scenario.json");
+        std::fs::write(&scenario, json!({"title": "a story", "turns": turns}).to_string())?;
+        let path = scenario.to_str().context("the temporary folder has a plain name")?;
+        programs.model("scripted", path).await?;
+        let relay = match has_relay {
+            true => Some(Relay::start(programs.quic().parse()?)?),
+            false => None,
+        };
+        programs.join_through(relay.as_ref().map(Relay::port)).await?;
+        Ok(Self { programs, relay })
+    }
+
+    /// The administrator's client.
+    pub fn api(&self) -> &Api {
+        &self.programs.api
+    }
+
+    /// Starts a chat in the workspace and watches it.
+    pub async fn chat(&self, text: &str) -> Result<Chat> {
+        let body = json!({
+            "workspace_id": self.programs.workspace_id,
+            "content": [{"type": "text", "text": text}],
+        });
+        let made = self.api().post("/chats", &body).await?;
+        let id = made["chat"]["id"].as_str().with_context(|| format!("no chat in {made}"))?;
+        let stream = ChatStream::open(self.api(), id).await?;
+        Ok(Chat { id: id.to_owned(), stream })
+    }
+
+    /// The file that ledger commands write to.
+    pub fn ledger_file(&self) -> PathBuf {
+        self.programs.root().join("ledger.txt")
+    }
+
+    /// What really ran, in order.
+    pub fn ledger(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.ledger_file()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+/// A command line that writes `word` to the ledger once and then works for a while.
+pub fn ledger_command(word: &str, work_ms: u64) -> Result<String> {
+    let ledger = bin_dir()?.join("ledger");
+    Ok(format!("{} ledger.txt {word} {work_ms}", ledger.display()))
+}
+
+/// A scenario's call of `execute`.
+pub fn execute(command: &str) -> Value {
+    json!({"call": {"tool": "execute", "args": {"command": command, "timeout_s": 120}}})
+}
+
+impl Chat {
+    /// Sends another message: 201 is a message, 202 a place in the queue.
+    pub async fn send(&self, api: &Api, text: &str, busy: &str) -> Result<(u16, Value)> {
+        let body = json!({"content": [{"type": "text", "text": text}], "busy": busy});
+        api.request("POST", &format!("/chats/{}/messages", self.id), Some(&body)).await
+    }
+}
