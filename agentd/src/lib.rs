@@ -34,6 +34,7 @@ pub mod identity;
 pub mod journal;
 pub mod link;
 pub mod options;
+pub mod process;
 pub mod records;
 pub mod state_dir;
 pub mod tls;

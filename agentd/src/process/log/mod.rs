@@ -1,0 +1,234 @@
+//! The output of one process: a log of bytes with absolute offsets, bounded, on disk.
+//!
+//! ```text
+//! offset 0                head_len              first segment's start              total
+//!   │ head: kept for ever    │ dropped: counted      │ segment │ segment │ segment… │
+//!   └── <id>.head ───────────┘                       └── <id>.<start> each ─────────┘
+//! ```
+//!
+//! Byte 0 is the first byte ever written, and an offset keeps its meaning after bytes were dropped.
+//! Standard output and standard error are one log; where the stream changes there is a mark in
+//! `<id>.marks`. Nothing of the output is held in memory.
+//!
+//! When a write fails (a full disk) the process goes on: what could not be written counts as
+//! dropped, and the segments before it give way, so that the kept part has one gap, not many.
+
+mod budget;
+mod marks;
+mod read;
+mod writer;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shared::ids::ProcessId;
+use tokio::sync::watch;
+
+pub use budget::Budget;
+pub use read::Piece;
+pub use writer::LogWriter;
+
+/// Share of the kept bytes that goes to the head.
+const HEAD_SHARE: u64 = 8;
+/// Largest head.
+const HEAD_MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Share of the kept bytes that goes to one segment: what is dropped at a time.
+const SEGMENT_SHARE: u64 = 16;
+
+/// One log, as readers see it. Cheap to share; the writer is apart.
+pub struct OutputLog {
+    dir: Arc<Path>,
+    id: ProcessId,
+    limits: Limits,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    budget: Arc<Budget>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    head: u64,
+    segment: u64,
+    tail: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    total: u64,
+    head_len: u64,
+    segments: VecDeque<Segment>,
+    marks: u64,
+    closed: bool,
+}
+
+/// Bytes `[start, start + len)`.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    start: u64,
+    len: u64,
+}
+
+/// How long a log is and what of it is kept, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes ever written; the offset one past the last.
+    pub total: u64,
+    /// Dropped are `[from, to)`; both zero when nothing was.
+    pub dropped_from: u64,
+    /// See `dropped_from`.
+    pub dropped_to: u64,
+    /// Nothing more will come.
+    pub closed: bool,
+}
+
+impl OutputLog {
+    /// An empty log that keeps about `kept_bytes` in `dir`. Creates no file before the first byte.
+    #[must_use]
+    pub fn new(dir: Arc<Path>, id: ProcessId, kept_bytes: u64, budget: Arc<Budget>) -> Arc<Self> {
+        let limits = Limits::of(kept_bytes);
+        let changed = watch::Sender::new(0);
+        let state = Mutex::default();
+        Arc::new(Self { dir, id, limits, state, changed, budget })
+    }
+
+    /// The log that an earlier daemon left in `files`, closed.
+    ///
+    /// `total` is what was recorded at its end; none after a crash: then what is on disk counts.
+    #[must_use]
+    pub fn restored(
+        dir: Arc<Path>,
+        id: ProcessId,
+        files: &LogFiles,
+        total: Option<u64>,
+        budget: Arc<Budget>,
+    ) -> Arc<Self> {
+        let mut segments: VecDeque<Segment> =
+            files.segments.iter().map(|&(start, len)| Segment { start, len }).collect();
+        segments.make_contiguous().sort_by_key(|segment| segment.start);
+        let on_disk = segments.back().map_or(files.head, |last| last.start + last.len);
+        let state = State {
+            total: total.map_or(on_disk, |total| total.max(on_disk)),
+            head_len: files.head,
+            segments,
+            marks: files.marks / marks::MARK_BYTES,
+            closed: true,
+        };
+        budget.add(state.kept());
+        let changed = watch::Sender::new(state.total);
+        let limits = Limits::of(0);
+        Arc::new(Self { dir, id, limits, state: Mutex::new(state), changed, budget })
+    }
+
+    /// Length and what is kept.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let state = self.lock();
+        let (dropped_from, dropped_to) = state.dropped();
+        Extent { total: state.total, dropped_from, dropped_to, closed: state.closed }
+    }
+
+    /// Wakes at every change. Look at the log after taking it, and after every wake.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Removes what is kept; all of it counts as dropped. For a log that is closed.
+    pub fn discard(&self) {
+        let mut state = self.lock();
+        self.budget.remove(state.kept());
+        for segment in std::mem::take(&mut state.segments) {
+            self.remove_file(&self.segment_path(segment.start));
+        }
+        self.remove_file(&self.head_path());
+        self.remove_file(&self.marks_path());
+        state.head_len = 0;
+        state.marks = 0;
+    }
+
+    /// Bytes on disk.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.lock().kept()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is whole before anything that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn head_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.head", self.id))
+    }
+
+    fn marks_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.marks", self.id))
+    }
+
+    fn segment_path(&self, start: u64) -> PathBuf {
+        self.dir.join(format!("{}.{start}", self.id))
+    }
+
+    fn remove_file(&self, path: &Path) {
+        match std::fs::remove_file(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, path = %path.display(), "output stays on disk"),
+        }
+    }
+}
+
+impl Limits {
+    fn of(kept: u64) -> Self {
+        let head = (kept / HEAD_SHARE).min(HEAD_MAX_BYTES);
+        let segment = (kept / SEGMENT_SHARE).max(1);
+        Self { head, segment, tail: kept.saturating_sub(head).max(1) }
+    }
+}
+
+impl State {
+    fn kept(&self) -> u64 {
+        self.head_len + self.segments.iter().map(|segment| segment.len).sum::<u64>()
+    }
+
+    fn dropped(&self) -> (u64, u64) {
+        let to = self.segments.front().map_or(self.total, |first| first.start);
+        if to > self.head_len { (self.head_len, to) } else { (0, 0) }
+    }
+}
+
+/// The files of one log that were found on disk; sizes in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogFiles {
+    head: u64,
+    marks: u64,
+    segments: Vec<(u64, u64)>,
+}
+
+impl LogFiles {
+    /// Everything in `dir`, by process. Unknown names are left alone.
+    pub fn scan(dir: &Path) -> io::Result<std::collections::HashMap<ProcessId, Self>> {
+        let mut found = std::collections::HashMap::<ProcessId, Self>::new();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some((id, kind)) = name.to_str().and_then(|name| name.split_once('.')) else {
+                continue;
+            };
+            let Ok(id) = id.parse::<ProcessId>() else { continue };
+            let len = entry.metadata()?.len();
+            let files = found.entry(id).or_default();
+            match (kind, kind.parse::<u64>()) {
+                ("head", _) => files.head = len,
+                ("marks", _) => files.marks = len,
+                (_, Ok(start)) => files.segments.push((start, len)),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Reading a log by offset, while it is written and while parts of it are dropped.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use shared::protocol::process::OutputStream;
+
+use super::{OutputLog, marks};
+
+/// A run of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes from `offset` on; at least one.
+    Bytes {
+        /// Of the first byte.
+        offset: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Dropped: `[from, to)`.
+    Gap {
+        /// First one.
+        from: u64,
+        /// One past the last.
+        to: u64,
+    },
+}
+
+/// Where `[offset, …)` is.
+enum Place {
+    Head { room: u64 },
+    Segment { start: u64, room: u64 },
+    Dropped { to: u64 },
+    End,
+}
+
+impl OutputLog {
+    /// The run that begins at `offset`, at most `max` bytes; none at the end. Blocks.
+    ///
+    /// A run never crosses a file or a gap: ask again for what follows.
+    pub fn read(&self, offset: u64, max: usize) -> io::Result<Option<Piece>> {
+        loop {
+            let (path, at, room) = match self.place(offset) {
+                Place::End => return Ok(None),
+                Place::Dropped { to } => return Ok(Some(Piece::Gap { from: offset, to })),
+                Place::Head { room } => (self.head_path(), offset, room),
+                Place::Segment { start, room } => (self.segment_path(start), offset - start, room),
+            };
+            let len = max.min(usize::try_from(room).unwrap_or(usize::MAX));
+            let mut bytes = vec![0; len];
+            match File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, at)) {
+                Ok(()) => return Ok(Some(Piece::Bytes { offset, bytes })),
+                // It was dropped in between; the state says so now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if !matches!(self.place(offset), Place::Dropped { .. }) {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Every run of `[from, to)`, in order, without holes: what is not bytes is a gap. Blocks.
+    pub fn read_range(&self, from: u64, to: u64) -> io::Result<Vec<Piece>> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut at = from;
+        while at < to {
+            let max = usize::try_from(to - at).unwrap_or(usize::MAX);
+            let Some(piece) = self.read(at, max)? else { break };
+            match (piece, pieces.last_mut()) {
+                (Piece::Bytes { bytes, .. }, Some(Piece::Bytes { bytes: before, .. })) => {
+                    at += bytes.len() as u64;
+                    before.extend_from_slice(&bytes);
+                }
+                (Piece::Bytes { offset, bytes }, _) => {
+                    at += bytes.len() as u64;
+                    pieces.push(Piece::Bytes { offset, bytes });
+                }
+                (Piece::Gap { from, to: end }, _) => {
+                    at = end.min(to);
+                    pieces.push(Piece::Gap { from, to: at });
+                }
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// The stream that wrote the byte at `offset`, and how many bytes from there on it wrote at
+    /// most up to `len`. Blocks for a few small reads.
+    pub fn stream_at(&self, offset: u64, len: u64) -> (OutputStream, u64) {
+        let count = self.lock().marks;
+        if count == 0 {
+            return (OutputStream::Stdout, len);
+        }
+        let found = File::open(self.marks_path())
+            .and_then(|file| marks::stream_at(&file, count, offset))
+            // Without its marks the output is still right.
+            .unwrap_or((OutputStream::Stdout, None));
+        (found.0, found.1.map_or(len, |next| len.min(next - offset)))
+    }
+
+    fn place(&self, offset: u64) -> Place {
+        let state = self.lock();
+        if offset >= state.total {
+            return Place::End;
+        }
+        if offset < state.head_len {
+            return Place::Head { room: state.head_len - offset };
+        }
+        // The newest segment that begins at or before the offset.
+        let index = state.segments.partition_point(|segment| segment.start <= offset);
+        let found = index.checked_sub(1).and_then(|index| state.segments.get(index));
+        match found {
+            Some(segment) if offset < segment.start + segment.len => {
+                Place::Segment { start: segment.start, room: segment.start + segment.len - offset }
+            }
+            _ => {
+                let to = state.segments.get(index).map_or(state.total, |segment| segment.start);
+                Place::Dropped { to }
+            }
+        }
+    }
+}

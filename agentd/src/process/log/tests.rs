@@ -1,0 +1,146 @@
+//! The log against a plain vector, and its life on disk.
+
+use super::*;
+use proptest::prelude::*;
+use shared::protocol::process::OutputStream;
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    path: Arc<Path>,
+    id: ProcessId,
+    budget: Arc<Budget>,
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let path: Arc<Path> = dir.path().into();
+    let id = "proc_01J9ZQ4Y3M8T6V5W2X1R0P7N6K".parse().unwrap();
+    Bench { _dir: dir, path, id, budget: Arc::new(Budget::new(u64::MAX)) }
+}
+
+impl Bench {
+    fn log(&self, kept: u64) -> (Arc<OutputLog>, LogWriter) {
+        let log = OutputLog::new(Arc::clone(&self.path), self.id, kept, Arc::clone(&self.budget));
+        (Arc::clone(&log), LogWriter::new(log))
+    }
+
+    fn restore(&self, total: Option<u64>) -> Arc<OutputLog> {
+        let files = LogFiles::scan(&self.path).unwrap().remove(&self.id).unwrap_or_default();
+        OutputLog::restored(
+            Arc::clone(&self.path),
+            self.id,
+            &files,
+            total,
+            Arc::clone(&self.budget),
+        )
+    }
+}
+
+/// Every byte is either as written or counted as dropped, and the kept part is within its limit.
+fn assert_log_equals(log: &OutputLog, model: &[u8], kept: u64) {
+    let extent = log.extent();
+    assert_eq!(extent.total, model.len() as u64);
+    let mut seen = 0;
+    let mut dropped = 0;
+    for piece in log.read_range(0, extent.total).unwrap() {
+        match piece {
+            Piece::Bytes { offset, bytes } => {
+                assert_eq!(offset, seen);
+                let at = usize::try_from(offset).unwrap();
+                assert!(model[at..at + bytes.len()] == bytes[..], "bytes at {offset} differ");
+                seen += bytes.len() as u64;
+            }
+            Piece::Gap { from, to } => {
+                assert_eq!(from, seen);
+                assert_eq!((from, to), (extent.dropped_from, extent.dropped_to), "one gap");
+                dropped += to - from;
+                seen = to;
+            }
+        }
+    }
+    assert_eq!(seen, extent.total, "seen and dropped are everything");
+    let kept_now = extent.total - dropped;
+    assert!(kept_now <= kept.max(2), "{kept_now} bytes are kept, the limit is {kept}");
+    if (model.len() as u64) <= kept * 3 / 4 {
+        assert_eq!(dropped, 0, "nothing is dropped well under the limit");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_log_equals_a_plain_vector_less_one_counted_gap(
+        kept in 16_u64..600,
+        chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..90), 0..40),
+    ) {
+        let bench = bench();
+        let (log, mut writer) = bench.log(kept);
+        let mut model = Vec::new();
+        for (n, chunk) in chunks.iter().enumerate() {
+            let stream = if n % 3 == 0 { OutputStream::Stderr } else { OutputStream::Stdout };
+            writer.append(stream, chunk);
+            model.extend_from_slice(chunk);
+            assert_log_equals(&log, &model, kept);
+        }
+        drop(writer);
+        prop_assert!(log.extent().closed);
+        let restored = bench.restore(None);
+        assert_log_equals(&restored, &model, kept);
+        prop_assert_eq!(restored.extent(), log.extent());
+        // The marks say who wrote each byte.
+        let mut at = 0;
+        for (n, chunk) in chunks.iter().enumerate() {
+            let stream = if n % 3 == 0 { OutputStream::Stderr } else { OutputStream::Stdout };
+            prop_assert_eq!(restored.stream_at(at, 1).0, stream);
+            at += chunk.len() as u64;
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_counted_and_the_log_goes_on() {
+    let bench = bench();
+    let (log, mut writer) = bench.log(1_000);
+    writer.append(OutputStream::Stdout, &[b'a'; 500]); // head 125, segments of 62
+    let away = bench.path.with_extension("away");
+    std::fs::rename(&*bench.path, &away).unwrap(); // no new segment can be made
+    writer.append(OutputStream::Stdout, &[b'b'; 200]);
+    std::fs::rename(&away, &*bench.path).unwrap();
+    writer.append(OutputStream::Stdout, &[b'c'; 50]);
+    let extent = log.extent();
+    assert_eq!((extent.total, extent.dropped_from), (750, 125));
+    let pieces = log.read_range(0, extent.total).unwrap();
+    let [
+        Piece::Bytes { bytes: head, .. },
+        Piece::Gap { from: 125, to: 700 },
+        Piece::Bytes { bytes: tail, .. },
+    ] = &pieces[..]
+    else {
+        panic!("{pieces:?}")
+    };
+    assert!(head.iter().all(|byte| *byte == b'a') && *tail == [b'c'; 50]);
+}
+
+#[test]
+fn a_discarded_log_has_no_files_and_counts_everything_as_dropped() {
+    let bench = bench();
+    let (log, mut writer) = bench.log(1_000);
+    writer.append(OutputStream::Stderr, &[b'a'; 400]);
+    drop(writer);
+    log.discard();
+    let extent = Extent { total: 400, dropped_from: 0, dropped_to: 400, closed: true };
+    assert_eq!(log.extent(), extent);
+    assert_eq!(std::fs::read_dir(&bench.path).unwrap().count(), 0);
+    assert_eq!(bench.restore(Some(400)).extent(), extent);
+}
+
+#[test]
+fn over_the_budget_a_running_log_keeps_less_of_its_own() {
+    let mut bench = bench();
+    bench.budget = Arc::new(Budget::new(300));
+    let (log, mut writer) = bench.log(100_000); // head 12,500; segments of 6,250
+    writer.append(OutputStream::Stdout, &[b'a'; 90_000]);
+    assert!(log.kept_bytes() <= 12_500 + 2 * 6_250, "{}", log.kept_bytes());
+    assert_eq!(log.extent().total, 90_000);
+}

@@ -1,0 +1,272 @@
+//! Which processes there are, and what is durable about each.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shared::ids::{OpId, ProcessId};
+use shared::limits::{FINISHED_PROCESS_AGE, FINISHED_PROCESSES_KEPT};
+use shared::protocol::WireError;
+use shared::protocol::process::ProcessView;
+use tokio::sync::watch;
+
+use super::log::OutputLog;
+use super::machine::{End, Phase};
+use super::record::{Record, Started};
+use super::stdin::StdinHandle;
+use crate::records::{Live, LiveRecord, Location};
+
+/// Ids of dropped processes that are remembered, to say "dropped" and not "never seen".
+const PRUNED_MAX: usize = 10_000;
+
+/// One process, as everybody but its driver sees it.
+pub(super) struct Process {
+    pub(super) started: Started,
+    pub(super) log: Arc<OutputLog>,
+    /// Where it stands; changed by its driver alone.
+    pub(super) phase: watch::Sender<Phase>,
+    /// Zero while there is none.
+    pub(super) os_pid: AtomicU32,
+    /// How many held its output when that was last counted.
+    pub(super) held_by: AtomicU32,
+    pub(super) state: Mutex<ProcessDetail>,
+}
+
+/// What changes about a process, besides its phase.
+#[derive(Default)]
+pub(super) struct ProcessDetail {
+    pub(super) durable: Durable,
+    pub(super) stdin: Option<StdinHandle>,
+    /// Inodes of its output pipes.
+    pub(super) pipes: Vec<u64>,
+}
+
+/// What the records say after `started`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Durable {
+    pub(super) running: Option<(u32, u64, String)>,
+    pub(super) end: Option<End>,
+    pub(super) total: Option<u64>,
+    pub(super) not_started: Option<WireError>,
+    pub(super) lost_at_ms: Option<i64>,
+}
+
+impl Process {
+    pub(super) fn new(started: Started, log: Arc<OutputLog>, phase: Phase) -> Arc<Self> {
+        Arc::new(Self {
+            started,
+            log,
+            phase: watch::Sender::new(phase),
+            os_pid: AtomicU32::new(0),
+            held_by: AtomicU32::new(0),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(super) const fn id(&self) -> ProcessId {
+        self.started.process
+    }
+
+    pub(super) fn detail(&self) -> MutexGuard<'_, ProcessDetail> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The process at this moment. The phase is read before the length of the output, so that
+    /// "exited" implies that the length is final.
+    pub(super) fn view(&self) -> ProcessView {
+        let phase = self.phase.borrow().clone();
+        let extent = self.log.extent();
+        let pid = self.os_pid.load(Ordering::Relaxed);
+        ProcessView {
+            process_id: self.started.process,
+            command: self.started.command.clone(),
+            cwd: self.started.cwd.clone(),
+            chat_id: self.started.chat.clone(),
+            os_pid: (pid != 0 && phase.is_running()).then_some(pid),
+            started_at_ms: self.started.at_ms,
+            state: phase.to_state(self.held_by.load(Ordering::Relaxed)),
+            output_total: extent.total,
+            dropped_from: extent.dropped_from,
+            dropped_to: extent.dropped_to,
+        }
+    }
+
+    /// When it ended; when it began, if it never ran. Unix milliseconds.
+    fn over_at_ms(&self) -> i64 {
+        let ended = self.phase.borrow().ended_at_ms();
+        ended.unwrap_or(self.started.at_ms)
+    }
+
+    fn records(&self) -> Vec<Record> {
+        let process = self.id();
+        let durable = self.detail().durable.clone();
+        let mut records = vec![Record::Started(self.started.clone())];
+        if let Some((pid, start_time, boot_id)) = durable.running {
+            records.push(Record::Running { process, pid, start_time, boot_id });
+        }
+        if let Some(error) = durable.not_started {
+            records.push(Record::NotStarted { process, error });
+        }
+        if let Some(End { exit, at_ms }) = durable.end {
+            records.push(Record::Exited { process, exit, at_ms });
+        }
+        if let Some(total) = durable.total {
+            records.push(Record::Complete { process, total });
+        }
+        if let Some(at_ms) = durable.lost_at_ms {
+            records.push(Record::Lost { process, at_ms });
+        }
+        records
+    }
+}
+
+impl Durable {
+    /// Where the process stood when the last of these was written.
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self { not_started: Some(error), .. } => Phase::NotStarted { error: error.clone() },
+            Self { end: Some(end), .. } => Phase::Ended { end: *end },
+            Self { lost_at_ms: Some(noticed_at_ms), .. } => {
+                Phase::Lost { noticed_at_ms: *noticed_at_ms }
+            }
+            Self { running: Some(_), .. } => Phase::Running,
+            _ => Phase::Starting,
+        }
+    }
+}
+
+/// What is known of an id.
+pub(super) enum Known {
+    Here(Arc<Process>),
+    /// It ended then, and was dropped.
+    Pruned {
+        ended_at_ms: i64,
+    },
+    Never,
+}
+
+/// All processes. One mutex, held for moments.
+#[derive(Default)]
+pub(super) struct ProcessTable {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    processes: HashMap<ProcessId, Arc<Process>>,
+    by_op: HashMap<OpId, ProcessId>,
+    pruned: HashMap<ProcessId, i64>,
+    pruned_order: VecDeque<ProcessId>,
+}
+
+impl ProcessTable {
+    pub(super) fn insert(&self, process: Arc<Process>) {
+        let mut state = self.lock();
+        state.by_op.insert(process.started.op, process.id());
+        state.processes.insert(process.id(), process);
+    }
+
+    pub(super) fn remove(&self, id: ProcessId) {
+        let mut state = self.lock();
+        if let Some(process) = state.processes.remove(&id) {
+            state.by_op.remove(&process.started.op);
+        }
+    }
+
+    pub(super) fn known(&self, id: ProcessId) -> Known {
+        let state = self.lock();
+        match (state.processes.get(&id), state.pruned.get(&id)) {
+            (Some(process), _) => Known::Here(Arc::clone(process)),
+            (None, Some(ended_at_ms)) => Known::Pruned { ended_at_ms: *ended_at_ms },
+            (None, None) => Known::Never,
+        }
+    }
+
+    pub(super) fn by_op(&self, op: OpId) -> Option<Arc<Process>> {
+        let state = self.lock();
+        state.by_op.get(&op).and_then(|id| state.processes.get(id)).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Process>> {
+        self.lock().processes.values().cloned().collect()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.lock().processes.values().filter(|process| process.phase.borrow().is_running()).count()
+    }
+
+    pub(super) fn is_leader(&self, pid: u32) -> bool {
+        let state = self.lock();
+        state.processes.values().any(|process| process.os_pid.load(Ordering::Relaxed) == pid)
+    }
+
+    /// Finished processes whose output is kept, the one that ended first at the front.
+    pub(super) fn finished(&self) -> Vec<Arc<Process>> {
+        let mut finished: Vec<(i64, Arc<Process>)> = self
+            .all()
+            .into_iter()
+            .filter(|process| !process.phase.borrow().is_open())
+            .map(|process| (process.over_at_ms(), process))
+            .collect();
+        finished.sort_by_key(|(ended_at_ms, process)| (*ended_at_ms, process.id()));
+        finished.into_iter().map(|(_, process)| process).collect()
+    }
+
+    /// Drops records that are too old or too many. Gives the dropped ones with their records.
+    pub(super) fn prune(&self, now_ms: i64) -> Vec<(Arc<Process>, Vec<u8>)> {
+        let finished = self.finished();
+        let excess = finished.len().saturating_sub(FINISHED_PROCESSES_KEPT);
+        let mut pruned = Vec::new();
+        for (index, process) in finished.into_iter().enumerate() {
+            let ended_at_ms = process.phase.borrow().ended_at_ms().unwrap_or(process.started.at_ms);
+            let age = Duration::from_millis(u64::try_from(now_ms - ended_at_ms).unwrap_or(0));
+            // Oldest first: the first that is young enough ends the walk.
+            if index >= excess && age < FINISHED_PROCESS_AGE {
+                break;
+            }
+            self.remove(process.id());
+            self.remember_pruned(process.id(), ended_at_ms);
+            let record = Record::Pruned { process: process.id(), ended_at_ms };
+            pruned.push((process, record.encode()));
+        }
+        pruned
+    }
+
+    pub(super) fn remember_pruned(&self, id: ProcessId, ended_at_ms: i64) {
+        let mut state = self.lock();
+        if state.pruned.insert(id, ended_at_ms).is_none() {
+            state.pruned_order.push_back(id);
+        }
+        if state.pruned_order.len() > PRUNED_MAX
+            && let Some(oldest) = state.pruned_order.pop_front()
+        {
+            state.pruned.remove(&oldest);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live for ProcessTable {
+    fn live(&self) -> Vec<LiveRecord> {
+        let (processes, pruned) = {
+            let state = self.lock();
+            let pruned: Vec<Record> = state
+                .pruned_order
+                .iter()
+                .filter_map(|id| Some((*id, *state.pruned.get(id)?)))
+                .map(|(process, ended_at_ms)| Record::Pruned { process, ended_at_ms })
+                .collect();
+            (state.processes.values().cloned().collect::<Vec<_>>(), pruned)
+        };
+        let records = processes.iter().flat_map(|process| process.records());
+        pruned.into_iter().chain(records).map(|r| LiveRecord::Fresh(r.encode())).collect()
+    }
+
+    fn moved(&self, _: Vec<Location>) {
+        // Everything is in memory; no record is read again.
+    }
+}
