@@ -1,18 +1,23 @@
-//! A relay of UDP datagrams between the daemon and the control plane that can be cut.
+//! A relay of UDP datagrams between daemons and the control plane that can cut, lose, delay and
+//! change its ports, all from one seed.
 //!
 //! ```text
 //! daemon ──► port of the relay ──► one socket per sender ──► control plane
 //!        ◄──                   ◄──
 //! ```
 //!
-//! While it is cut it drops everything, both ways, as an unplugged cable does.
+//! While it is cut it drops everything, both ways, as an unplugged cable does. A rebind gives every
+//! daemon a new source port, as a NAT that has forgotten does.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use anyhow::Result;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -27,20 +32,32 @@ pub struct Relay {
     _stop: DropGuard,
 }
 
-#[derive(Default)]
 struct State {
     is_cut: AtomicBool,
     passed: AtomicU64,
     dropped: AtomicU64,
+    rebinds: AtomicU64,
+    faults: Mutex<Faults>,
+}
+
+struct Faults {
+    rng: StdRng,
+    loss: f64,
+    delay: Duration,
 }
 
 impl Relay {
     /// Relays to `target`.
     pub fn start(target: SocketAddr) -> Result<Self> {
+        Self::seeded(target, 0)
+    }
+
+    /// Relays to `target`, with the luck of `seed`.
+    pub fn seeded(target: SocketAddr, seed: u64) -> Result<Self> {
         let front = std::net::UdpSocket::bind("127.0.0.1:0")?;
         front.set_nonblocking(true)?;
         let port = front.local_addr()?.port();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State::new(seed));
         let stop = CancellationToken::new();
         let relay = run(front, target, Arc::clone(&state));
         let stopped = stop.clone();
@@ -76,6 +93,21 @@ impl Relay {
         self.state.is_cut.store(false, Ordering::SeqCst);
     }
 
+    /// Loses this share of the datagrams, 0 to 1.
+    pub fn lose(&self, share: f64) {
+        self.state.faults().loss = share;
+    }
+
+    /// Delays each datagram by a random time up to this; they overtake each other.
+    pub fn delay(&self, at_most: Duration) {
+        self.state.faults().delay = at_most;
+    }
+
+    /// Gives every daemon a new source port.
+    pub fn rebind(&self) {
+        self.state.rebinds.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Datagrams passed on and dropped.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
@@ -84,11 +116,29 @@ impl Relay {
 }
 
 impl State {
-    fn lets_pass(&self) -> bool {
-        let is_cut = self.is_cut.load(Ordering::SeqCst);
-        let count = if is_cut { &self.dropped } else { &self.passed };
+    fn new(seed: u64) -> Self {
+        let faults = Faults { rng: StdRng::seed_from_u64(seed), loss: 0.0, delay: Duration::ZERO };
+        Self {
+            is_cut: AtomicBool::new(false),
+            passed: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            rebinds: AtomicU64::new(0),
+            faults: Mutex::new(faults),
+        }
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().expect("not poisoned")
+    }
+
+    /// The pause of a datagram; none: it is dropped.
+    fn fate(&self) -> Option<Duration> {
+        let mut faults = self.faults();
+        let (luck, share) = (faults.rng.random::<f64>(), faults.rng.random::<f64>());
+        let is_lost = self.is_cut.load(Ordering::SeqCst) || luck < faults.loss;
+        let count = if is_lost { &self.dropped } else { &self.passed };
         count.fetch_add(1, Ordering::SeqCst);
-        !is_cut
+        (!is_lost).then(|| faults.delay.mul_f64(share))
     }
 }
 
@@ -99,28 +149,39 @@ async fn run(
 ) -> std::io::Result<()> {
     let front = Arc::new(UdpSocket::from_std(front)?);
     let mut senders: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+    let mut rebinds = 0;
     let mut backs = JoinSet::new();
+    let mut delayed = JoinSet::new();
     let mut datagram = vec![0; DATAGRAM_MAX_BYTES];
     loop {
         let (len, sender) = front.recv_from(&mut datagram).await?;
+        while delayed.try_join_next().is_some() {}
+        if rebinds != state.rebinds.load(Ordering::SeqCst) {
+            rebinds = state.rebinds.load(Ordering::SeqCst);
+            senders.clear();
+            backs.abort_all();
+        }
         let back = match senders.get(&sender) {
             Some(back) => Arc::clone(back),
             None => {
                 let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await?);
                 back.connect(target).await?;
-                backs.spawn(bring_back(
-                    Arc::clone(&back),
-                    Arc::clone(&front),
-                    sender,
-                    Arc::clone(&state),
-                ));
+                let (from, to) = (Arc::clone(&back), Arc::clone(&front));
+                backs.spawn(bring_back(from, to, sender, Arc::clone(&state)));
                 senders.insert(sender, Arc::clone(&back));
                 back
             }
         };
-        if state.lets_pass() {
+        let Some(pause) = state.fate() else { continue };
+        if pause.is_zero() {
             // A server that is down refuses datagrams; the sender finds out by silence.
             let _ = back.send(&datagram[..len]).await;
+        } else {
+            let bytes = datagram[..len].to_vec();
+            delayed.spawn(async move {
+                tokio::time::sleep(pause).await;
+                let _ = back.send(&bytes).await;
+            });
         }
     }
 }
@@ -131,12 +192,21 @@ async fn bring_back(
     sender: SocketAddr,
     state: Arc<State>,
 ) {
+    let mut delayed = JoinSet::new();
     let mut datagram = vec![0; DATAGRAM_MAX_BYTES];
     loop {
         // An error is the echo of a refused datagram; the next one may be answered.
         let Ok(len) = back.recv(&mut datagram).await else { continue };
-        if state.lets_pass() {
+        while delayed.try_join_next().is_some() {}
+        let Some(pause) = state.fate() else { continue };
+        if pause.is_zero() {
             let _ = front.send_to(&datagram[..len], sender).await;
+        } else {
+            let (front, bytes) = (Arc::clone(&front), datagram[..len].to_vec());
+            delayed.spawn(async move {
+                tokio::time::sleep(pause).await;
+                let _ = front.send_to(&bytes, sender).await;
+            });
         }
     }
 }

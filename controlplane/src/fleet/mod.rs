@@ -27,8 +27,9 @@ mod tests;
 mod tls;
 
 pub use body::{FollowEvent, FollowStream, RawBody, RawLength};
-pub use ca::{CaError, CertificateAuthority};
+pub use ca::{CaError, CertificateAuthority, DeviceRequest, InvalidRequest, SignedDevice};
 pub use client::{CallError, Deadline, Operation, UnknownReason, WorkspaceLink};
+pub use device::DeviceKeyHash;
 pub use join_tokens::{IssuedJoinToken, JOIN_TOKEN_LIFE, JoinTokens};
 pub use listener::{ListenError, Listener, ListenerOptions, ListenerParts};
 pub use presence::Presence;

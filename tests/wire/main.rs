@@ -1,0 +1,32 @@
+//! The wire between daemon and control plane: the real link, the real listener, QUIC on loopback.
+//!
+//! ```text
+//! world     a control plane's fleet over a real database, and daemons with a double for a dispatch
+//! link      enrol, connect, call, follow, cut, resume, renew, displace, restart
+//! ```
+
+mod link;
+mod world;
+
+/// Counts the cases of one row of the catalogue and prints the figure.
+struct Row {
+    name: &'static str,
+    passed: usize,
+}
+
+impl Row {
+    fn new(name: &'static str) -> Self {
+        Self { name, passed: 0 }
+    }
+
+    /// One case; its text says which when it fails.
+    fn check(&mut self, case: &str, holds: bool, seen: impl std::fmt::Debug) {
+        assert!(holds, "{} {case}: saw {seen:?}", self.name);
+        self.passed += 1;
+    }
+
+    fn print(&self, expected: usize) {
+        println!("{} passed {}/{expected}", self.name, self.passed);
+        assert_eq!(self.passed, expected, "{}: a case was left out", self.name);
+    }
+}
