@@ -23,6 +23,8 @@ pub mod service;
 mod stored;
 pub mod stored_models;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 mod title;
 pub mod worker;
 pub mod workspace_tools;

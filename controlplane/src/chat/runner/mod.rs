@@ -138,6 +138,8 @@ impl Runner {
             acknowledged: Vec::new(),
             watch,
         };
+        // The acquisition was a commit too.
+        runner.tell();
         let ended = match runner.begin(history).await {
             Ok(()) => runner.work().await,
             Err(leave) => Err(leave),

@@ -1,0 +1,326 @@
+//! A model that plays what a test has written, and tools whose effects are counted.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::unfold;
+use serde_json::{Value, json};
+use shared::ids::{ModelId, OpId, WorkspaceId};
+use tokio::sync::watch;
+
+use crate::chat::content::{Part, Role, StoredPart, Usage};
+use crate::chat::event::ChatErrorView;
+use crate::chat::ports::{ModelChoice, Models, Told, ToolRun, ToolRunner};
+use crate::llm::{
+    Event, EventStream, FinishReason, Prompt, Provider, ProviderError, ProviderErrorKind, ToolSpec,
+};
+use crate::tools::{OperationKey, ToolError, ToolKind, ToolOutcome};
+
+/// Gates by name. An open one lets everybody through who waits or comes later.
+#[derive(Clone, Default)]
+struct Gates(Arc<Mutex<HashMap<String, watch::Sender<bool>>>>);
+
+impl Gates {
+    fn open(&self, name: &str) {
+        self.sender(name).send_replace(true);
+    }
+
+    async fn wait(&self, name: &str) {
+        let mut open = self.sender(name).subscribe();
+        open.wait_for(|open| *open).await.unwrap();
+    }
+
+    fn sender(&self, name: &str) -> watch::Sender<bool> {
+        self.0.lock().unwrap().entry(name.to_owned()).or_default().clone()
+    }
+}
+
+/// What a scripted answer does, one after the other.
+#[derive(Clone)]
+pub(super) enum Act {
+    /// Text of a part of its own.
+    Text(&'static str),
+    /// A whole tool call.
+    Call(&'static str, &'static str, Value),
+    /// Waits until the test opens the gate.
+    Gate(&'static str),
+    /// The stream ends without its end.
+    Cut,
+    /// The stream fails.
+    Fail(ProviderErrorKind),
+    /// The runner's task panics.
+    Panic,
+}
+
+/// Plays answers in order; when there are no more it says "done".
+#[derive(Clone, Default)]
+pub(super) struct Model {
+    answers: Arc<Mutex<VecDeque<Vec<Act>>>>,
+    prompts: Arc<Mutex<Vec<Prompt>>>,
+    gates: Gates,
+}
+
+impl Model {
+    pub(super) fn answers(&self, answers: impl IntoIterator<Item = Vec<Act>>) {
+        self.answers.lock().unwrap().extend(answers);
+    }
+
+    pub(super) fn open(&self, gate: &str) {
+        self.gates.open(gate);
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.prompts.lock().unwrap().len()
+    }
+
+    pub(super) fn last_prompt(&self) -> Prompt {
+        self.prompts.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Models for Model {
+    async fn choose(&self, _: Option<ModelId>) -> Result<ModelChoice, ChatErrorView> {
+        Ok(ModelChoice {
+            provider: Arc::new(self.clone()),
+            model: "scripted-1".into(),
+            max_output_tokens: 1_000,
+            context_limit: None,
+            options: serde_json::Map::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl Provider for Model {
+    fn kind(&self) -> &'static str {
+        "scripted"
+    }
+
+    async fn stream(&self, prompt: Prompt) -> Result<EventStream, ProviderError> {
+        no_orphans(&prompt);
+        self.prompts.lock().unwrap().push(prompt);
+        let next = self.answers.lock().unwrap().pop_front();
+        let acts: VecDeque<Act> = next.unwrap_or_else(|| vec![Act::Text("done")]).into();
+        if let Some(Act::Fail(kind)) = acts.front() {
+            return Err(failure(*kind));
+        }
+        let play = Play { acts, events: VecDeque::new(), index: 0, gates: self.gates.clone() };
+        Ok(unfold(play, Play::next).boxed())
+    }
+
+    async fn models(&self) -> Result<Vec<String>, ProviderError> {
+        Ok(Vec::new())
+    }
+}
+
+struct Play {
+    acts: VecDeque<Act>,
+    events: VecDeque<Event>,
+    index: u32,
+    gates: Gates,
+}
+
+impl Play {
+    async fn next(mut self) -> Option<(Result<Event, ProviderError>, Self)> {
+        while self.events.is_empty() {
+            let Some(act) = self.acts.pop_front() else {
+                // The finish was the last event.
+                return None;
+            };
+            match act {
+                Act::Text(text) => self.say(text),
+                Act::Call(id, tool, args) => self.call(id, tool, args),
+                Act::Gate(name) => self.gates.clone().wait(name).await,
+                Act::Cut => return None,
+                Act::Fail(kind) => return Some((Err(failure(kind)), self)),
+                Act::Panic => panic!("the script wants it"),
+            }
+            if self.acts.is_empty() {
+                let usage = Usage { output: 1, ..Usage::default() };
+                self.events.push_back(Event::Finished { reason: FinishReason::EndTurn, usage });
+            }
+        }
+        self.events.pop_front().map(|event| (Ok(event), self))
+    }
+
+    fn say(&mut self, text: &str) {
+        let index = self.index;
+        self.index += 1;
+        self.events.push_back(Event::Text { index, delta: text.into() });
+    }
+
+    fn call(&mut self, id: &str, tool: &str, args: Value) {
+        let index = self.index;
+        self.index += 1;
+        let (tool_call_id, name) = (id.to_owned(), tool.to_owned());
+        let part = Part::ToolCall { tool_call_id: id.into(), name: tool.into(), args };
+        self.events.push_back(Event::ToolCallStarted { index, tool_call_id, name });
+        self.events.push_back(Event::PartDone { index, part: Box::new(StoredPart::from(part)) });
+    }
+}
+
+/// Every request of every test is checked: each call has its result right behind it, and no
+/// result stands alone.
+fn no_orphans(prompt: &Prompt) {
+    let mut open: Vec<String> = Vec::new();
+    for message in &prompt.messages {
+        let ids: Vec<String> = message
+            .parts
+            .iter()
+            .filter_map(|stored| stored.part.tool_call_id().map(str::to_owned))
+            .collect();
+        match message.role {
+            Role::Tool => {
+                assert_eq!(ids, std::mem::take(&mut open), "results do not fit the calls")
+            }
+            _ => {
+                assert!(open.is_empty(), "calls without results: {open:?}");
+                open = ids;
+            }
+        }
+    }
+    assert!(open.is_empty(), "calls without results: {open:?}");
+}
+
+fn failure(kind: ProviderErrorKind) -> ProviderError {
+    ProviderError {
+        kind,
+        message: "scripted".into(),
+        status: None,
+        retry_after: None,
+        request_id: None,
+    }
+}
+
+/// What the daemon's journal would know of an operation.
+#[derive(Clone, Debug)]
+struct Entry {
+    hash: String,
+    epoch: u64,
+    answer: Option<Value>,
+}
+
+/// Tools `act` (an operation) and `look` (a read), with a journal as the daemon has.
+///
+/// Arguments: `gate` waits for the test, `live` is shown, `panic`, `lose` loses the link so many
+/// times after the effect.
+#[derive(Default)]
+pub(super) struct Tools {
+    journal: Mutex<HashMap<OpId, Entry>>,
+    /// One line per real effect.
+    ledger: Mutex<Vec<String>>,
+    stopped: Mutex<Vec<OpId>>,
+    acknowledged: Mutex<Vec<OpId>>,
+    lost: Mutex<HashMap<OpId, u64>>,
+    gates: Gates,
+}
+
+impl Tools {
+    pub(super) fn open(&self, gate: &str) {
+        self.gates.open(gate);
+    }
+
+    pub(super) fn ledger(&self) -> Vec<String> {
+        let mut ledger = self.ledger.lock().unwrap().clone();
+        ledger.sort();
+        ledger
+    }
+
+    pub(super) fn stopped(&self) -> usize {
+        self.stopped.lock().unwrap().len()
+    }
+
+    pub(super) fn acknowledged(&self) -> usize {
+        self.acknowledged.lock().unwrap().len()
+    }
+
+    /// Admits an operation as the daemon's journal does. Some: it is known.
+    fn admit(&self, key: &OperationKey, what: &str) -> Result<Option<Entry>, ToolError> {
+        let mut journal = self.journal.lock().unwrap();
+        let Some(entry) = journal.get_mut(&key.op_id) else {
+            let entry =
+                Entry { hash: key.fence.hash.clone(), epoch: key.fence.epoch, answer: None };
+            journal.insert(key.op_id, entry);
+            self.ledger.lock().unwrap().push(what.to_owned());
+            return Ok(None);
+        };
+        assert_eq!(entry.hash, key.fence.hash, "one operation, two meanings");
+        if key.fence.epoch < entry.epoch {
+            return Err(ToolError::Fenced);
+        }
+        entry.epoch = key.fence.epoch;
+        Ok(Some(entry.clone()))
+    }
+
+    async fn perform(&self, run: &ToolRun) -> Result<ToolOutcome, ToolError> {
+        let args = &run.args;
+        let what = args["what"].as_str().unwrap_or("?").to_owned();
+        if self.kind(&run.tool) == Some(ToolKind::Operation)
+            && let Some(Entry { answer: Some(answer), .. }) = self.admit(&run.operation, &what)?
+        {
+            return Ok(ToolOutcome::ok(answer));
+        }
+        run.live.push(args["live"].as_str().unwrap_or_default());
+        if let Some(gate) = args["gate"].as_str() {
+            self.gates.wait(gate).await;
+        }
+        assert!(!args["panic"].as_bool().unwrap_or_default(), "the script wants it");
+        let answer = json!({ "did": what });
+        if let Some(entry) = self.journal.lock().unwrap().get_mut(&run.operation.op_id) {
+            entry.answer = Some(answer.clone());
+        }
+        let mut lost = self.lost.lock().unwrap();
+        let lost = lost.entry(run.operation.op_id).or_default();
+        if *lost < args["lose"].as_u64().unwrap_or_default() {
+            *lost += 1;
+            return Err(ToolError::Unknown { reason: "scripted".into() });
+        }
+        Ok(ToolOutcome::ok(answer))
+    }
+}
+
+#[async_trait]
+impl ToolRunner for Tools {
+    fn specs(&self, has_workspace: bool, _: &str) -> Vec<ToolSpec> {
+        let spec = |name: &str| ToolSpec {
+            name: name.into(),
+            description: String::new(),
+            schema: Arc::new(json!({})),
+        };
+        if has_workspace { vec![spec("act"), spec("look")] } else { Vec::new() }
+    }
+
+    fn kind(&self, tool: &str) -> Option<ToolKind> {
+        match tool {
+            "act" => Some(ToolKind::Operation),
+            "look" => Some(ToolKind::Read),
+            _ => None,
+        }
+    }
+
+    async fn run(&self, run: ToolRun) -> Result<ToolOutcome, ToolError> {
+        if self.kind(&run.tool).is_none() {
+            return Ok(ToolOutcome::error("unknown_tool", "There is no such tool."));
+        }
+        tokio::select! {
+            () = run.cancel.cancelled() => Err(ToolError::Cancelled),
+            ended = self.perform(&run) => ended,
+        }
+    }
+
+    async fn reachable(&self, _: WorkspaceId) {}
+
+    async fn stop(&self, _: WorkspaceId, operation: &OperationKey) -> Told {
+        self.stopped.lock().unwrap().push(operation.op_id);
+        // As a daemon does: what runs ends, and its answer says how.
+        self.gates.open("stop");
+        Told::Heard
+    }
+
+    fn acknowledge(&self, _: WorkspaceId, operations: Vec<OpId>) {
+        self.acknowledged.lock().unwrap().extend(operations);
+    }
+}
