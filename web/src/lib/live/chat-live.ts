@@ -11,8 +11,10 @@ import { applyAll, INITIAL, prepend, resumed, type ChatState } from "./chat-stat
 import { LiveSocket, socketUrl, type SocketState } from "./socket";
 
 /** Events held back at most; beyond that they are applied at once. */
-const PENDING_MAX = 2_000;
+const PENDING_MAX = 20_000;
 const HIDDEN_FLUSH_MS = 250;
+/** A snapshot is drawn when it is complete, or after this. */
+const SNAPSHOT_FLUSH_MS = 300;
 const PAGE = 100;
 /** Chats kept for a quick return; the cursor resumes them. */
 const KEPT = 8;
@@ -92,12 +94,13 @@ export class ChatLive {
   };
 
   private take(events: S.Envelope[]): void {
-    this.pending.push(...events);
-    if (this.pending.length > PENDING_MAX) this.flush();
+    for (const event of events) this.pending.push(event);
+    const ready = this.view.chat.ready || events.some((event) => event.type === "ready");
+    if (this.pending.length > PENDING_MAX || (ready && !this.view.chat.ready)) this.flush();
     else if (!this.scheduled) {
       this.scheduled = true;
-      if (document.visibilityState === "visible") requestAnimationFrame(this.flush);
-      else setTimeout(this.flush, HIDDEN_FLUSH_MS);
+      if (ready && document.visibilityState === "visible") requestAnimationFrame(this.flush);
+      else setTimeout(this.flush, ready ? HIDDEN_FLUSH_MS : SNAPSHOT_FLUSH_MS);
     }
   }
 

@@ -1,7 +1,8 @@
 /** Numbers, times and paths as the ledger shows them. */
 
-/** `0.8 s`, `12 s`, `3 min 5 s`, `2 h 4 min`. */
+/** `0.4 ms`, `0.8 s`, `12 s`, `3 min 5 s`, `2 h 4 min`. */
 export function duration(ms: number): string {
+  if (ms > 0 && ms < 9.95) return `${ms.toFixed(1).replace(/\.0$/, "")} ms`;
   if (ms < 1_000) return `${Math.round(ms)} ms`;
   if (ms < 10_000) return `${(ms / 1_000).toFixed(1)} s`;
   const s = Math.round(ms / 1_000);

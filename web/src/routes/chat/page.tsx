@@ -1,7 +1,7 @@
 import "../../styles/chat.css";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
-import { useEffect, useMemo } from "react";
+import { useEffect, useMemo, useRef } from "react";
 import { api, type Busy } from "../../lib/api/calls";
 import { randomKey } from "../../lib/api/client";
 import { chatQuery, modelsQuery, workspacesQuery } from "../../lib/api/queries";
@@ -35,6 +35,9 @@ function Chat({ id }: { id: string }) {
   const { chat } = live;
   const head = chat.head ?? known.data ?? null;
   const workspace = workspaces.data?.items.find((item) => item.id === head?.workspace_id) ?? null;
+  // The first drawing waits for the whole snapshot; a reconnect keeps what is there.
+  const begun = useRef(false);
+  begun.current ||= chat.ready;
   const durable = useMemo(() => durableItems(chat.messages), [chat.messages]);
   const busy = chat.status === "running" || chat.status === "interrupting";
   useTitle(head?.title || t.inbox.untitled);
@@ -63,7 +66,7 @@ function Chat({ id }: { id: string }) {
     <main className="chat" id="content">
       <ReconnectRail socket={live.socket} onRetry={live.retryNow} />
       {head && <ChatHeader chat={head} status={chat.status} workspace={workspace} />}
-      {chat.ready || chat.messages.length > 0 ? (
+      {begun.current ? (
         <Transcript
           live={live}
           durable={durable}

@@ -1,5 +1,5 @@
 import { defaultRangeExtractor, useVirtualizer, type Range, type VirtualItem } from "@tanstack/react-virtual";
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import type { LiveView } from "../../lib/live/chat-live";
 import type { PreviewItem } from "../../lib/live/chat-state";
 import { t } from "../../lib/text/en";
@@ -12,6 +12,7 @@ import { liveTools, previewParts, turnFacts, type Durable, type Item } from "./i
 /** Distance from the end within which the view sticks to it. */
 const STICK_PX = 64;
 const OVERSCAN = 8;
+const PADDING_PX = 16;
 /** Older messages are asked for when the reader is this close to the first. */
 const OLDER_AT = 6;
 const LIVE_KEY = "live";
@@ -51,12 +52,15 @@ export function Transcript({ live, durable, lost, onLoadOlder }: TranscriptProps
     anchorTo: "end",
     followOnAppend: true,
     scrollEndThreshold: STICK_PX,
+    paddingStart: PADDING_PX,
+    paddingEnd: PADDING_PX,
     rangeExtractor: useCallback((range: Range) => withFocused(range, scroller.current), []),
-    onChange: (it) => setAtEnd(it.isAtEnd(STICK_PX)),
   });
+  // Sizes are known only after they were drawn, so this is asked after every drawing.
+  useEffect(() => setAtEnd(virtual.isAtEnd(STICK_PX)));
 
   const settled = useRef(false);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (settled.current || items.length === 0) return;
     settled.current = true;
     virtual.scrollToEnd();

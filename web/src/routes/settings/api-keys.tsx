@@ -50,7 +50,7 @@ export function ApiKeysPage() {
           <li key={key.id} className="setting-row">
             <div className="setting-main">
               <span className="setting-title">{key.name}</span>
-              <span className="mono ink-2">{key.hint}</span>
+              <span className="mono ink-2">{key.hint && `…${key.hint}`}</span>
               <span className="ink-2">{t.apiKeys.created(age(key.created_at, now))}</span>
               <span className="ink-2">
                 {key.last_used_at ? t.apiKeys.used(age(key.last_used_at, now)) : t.apiKeys.never}

@@ -96,7 +96,7 @@ function ProviderRow({ provider, onEdit, onRemove }: ProviderRowProps) {
         <span className="setting-title">{provider.name}</span>
         <span className="ink-2">{kindName(provider.kind)}</span>
         <span className="mono ink-2 clip">{provider.base_url}</span>
-        <span className="mono ink-2">{provider.key_hint ?? t.providers.noKey}</span>
+        <span className="mono ink-2">{provider.key_hint ? `…${provider.key_hint}` : t.providers.noKey}</span>
       </div>
       <div className="setting-actions">
         <Button look="quiet" busy={test.isPending} onClick={() => test.mutate()}>

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useRef, useState } from "react";
 import { providersQuery } from "../../lib/api/queries";
 import type { ProviderView } from "../../lib/api/schema";
 import { t } from "../../lib/text/en";
@@ -11,7 +11,9 @@ import { ProviderForm } from "../providers/form";
 export function ModelStep({ onDone }: { onDone: () => void }) {
   const providers = useQuery(providersQuery);
   const [chosen, setChosen] = useState<{ provider: ProviderView; models: readonly string[] } | null>(null);
-  const half = providers.data?.items[0];
+  // A provider that an earlier visit left half done; what this visit adds must not restart the form.
+  const half = useRef<ProviderView | null | undefined>(undefined);
+  if (half.current === undefined && providers.data) half.current = providers.data.items[0] ?? null;
   return (
     <>
       <h1>{t.setup.modelTitle}</h1>
@@ -21,8 +23,7 @@ export function ModelStep({ onDone }: { onDone: () => void }) {
       ) : (
         providers.isSuccess && (
           <ProviderForm
-            key={half?.id}
-            provider={half}
+            provider={half.current ?? undefined}
             doneLabel={t.common.next}
             onDone={(provider, test) => setChosen({ provider, models: test.models })}
           />

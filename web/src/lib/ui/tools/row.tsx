@@ -6,7 +6,7 @@ import { Icon } from "../icon";
 import { useExpanded } from "./expanded";
 import { LiveOutput } from "./details";
 import { lookOf } from "./registry";
-import type { ToolView } from "./view";
+import { endedBadly, type ToolView } from "./view";
 
 /** One line of the ledger: glyph, verb, object, remark, duration; open it for the rest. */
 export const ToolRow = memo(function ToolRow({ view }: { view: ToolView }) {
@@ -17,7 +17,7 @@ export const ToolRow = memo(function ToolRow({ view }: { view: ToolView }) {
   const object = look.object(view);
   const meta = metaOf(view) ?? look.meta(view);
   return (
-    <div className={`tool tool-${view.phase}`}>
+    <div className={`tool tool-${view.phase} ${endedBadly(view.result) ? "tool-bad" : ""}`}>
       <Tick view={view} />
       <button type="button" className="tool-row" aria-expanded={open} data-tool={view.id} onClick={toggle}>
         <Icon name={look.icon} />

@@ -41,6 +41,12 @@ export function errorOf(result: unknown): { code: string | null; message: string
   return message ? { code: text(error, "code"), message } : null;
 }
 
+/** A command that answered, but not with success. */
+export function endedBadly(result: unknown): boolean {
+  const code = number(result, "exit_code");
+  return (code !== null && code !== 0) || number(result, "signal") !== null;
+}
+
 /** The arguments, or what can be told of them while they arrive. */
 export function argument(view: ToolView, key: string): string | null {
   const whole = text(view.args, key);

@@ -1,0 +1,82 @@
+// The mock's two streams, and a turn that is played out when a chat begins.
+import { ago, call, message, result, text, world } from "./world.mjs";
+
+export function attach(socket, url) {
+  if (url.pathname === "/api/v1/events") {
+    world.listSockets.add(socket);
+    socket.send(JSON.stringify([{ type: "ready" }]));
+    socket.on("close", () => world.listSockets.delete(socket));
+    return;
+  }
+  const target = world.chats.get(url.pathname.split("/")[4]);
+  if (!target) return socket.close();
+  const sockets = world.chatSockets.get(target) ?? new Set();
+  world.chatSockets.set(target, sockets.add(socket));
+  socket.on("close", () => sockets.delete(socket));
+  const since = Number.parseInt(url.searchParams.get("cursor") ?? "0", 10) || 0;
+  const events = [
+    ...target.messages.filter((m) => m.revision > since).map((m) => ({ type: "message", message: m })),
+    { type: "chat", chat: target.head },
+    { type: "queue", items: target.queue },
+    { type: "status", status: target.head.status },
+    { type: "error", error: target.error },
+    { type: "action_required", actions: [] },
+    ...(target.retry ? [{ type: "retry", ...target.retry, delay_ms: 14000, retry_at: ago(-14) }] : []),
+    { type: "preview_reset" },
+    ...target.preview,
+    { type: "ready" },
+  ];
+  for (let i = 0; i < events.length; i += 256) send(socket, target, events.slice(i, i + 256));
+}
+
+function send(socket, target, events) {
+  const cursor = `${target.head.snapshot_version}.3.1.0`;
+  socket.send(JSON.stringify(events.map((event) => ({ cursor, ...event }))));
+}
+
+export function tellChat(target, events) {
+  for (const socket of world.chatSockets.get(target) ?? []) send(socket, target, events);
+}
+
+export function tellList(event) {
+  for (const socket of world.listSockets) socket.send(JSON.stringify([event]));
+}
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const INTRO = "I'll look at the repository first, then answer.";
+const OUTRO = "The workspace is a Cargo workspace of three crates. `controlplane` holds the chats, `agentd` runs the commands, and `shared` is what they agree on.\n\n- start at `controlplane/src/main.rs`\n- then read `ARCHITECTURE.md`\n";
+
+/** Streams an answer with one command, like a model would. */
+export async function play(target) {
+  let seq = 0;
+  const say = (history, index, kind, fields) =>
+    tellChat(target, [{ type: "part", history_version: history, attempt: 1, seq: ++seq, index, kind, ...fields }]);
+  const words = async (history, textValue) => {
+    for (const word of textValue.match(/\S+\s*|\n/g)) {
+      say(history, 0, "text", { delta: word });
+      await pause(18);
+      if (target.stop) return;
+    }
+  };
+  const commit = (...args) => tellChat(target, [{ type: "message", message: message(target, ...args) }, { type: "preview_reset" }]);
+  await pause(150);
+  await words(10, INTRO);
+  commit("assistant", [text(INTRO), call("p1", "execute", { command: "ls -la && git log --oneline | head -3" })], { model: "scripted", created_at: ago(0) });
+  const output = ["total 48\n", "-rw-r--r-- 1 root root 4378 Cargo.toml\n", "drwxr-xr-x 3 root root 4096 agentd\n", "drwxr-xr-x 3 root root 4096 controlplane\n", "1036c61 shared: add named fault points\n"];
+  for (const line of output) {
+    say(11, 0, "tool_result", { tool_call_id: "p1", name: "execute", delta: line });
+    await pause(200);
+    if (target.stop) break;
+  }
+  commit("tool", [result("p1", "execute", { state: "exited", exit_code: 0, output: output.join("") }, 1012)], { created_at: ago(0) });
+  if (!target.stop) {
+    await words(12, OUTRO);
+    commit("assistant", [text(OUTRO)], { model: "scripted", created_at: ago(0), usage: { input: 812, cache_read: 0, cache_write: 0, output: 96, reasoning: 0, source: "provider" } });
+  }
+  target.stop = false;
+  target.head.status = "waiting";
+  target.head.snapshot_version += 1;
+  target.head.updated_at = ago(0);
+  tellChat(target, [{ type: "status", status: "waiting" }]);
+  tellList({ type: "chat", chat: target.head });
+}

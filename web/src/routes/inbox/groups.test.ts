@@ -1,0 +1,29 @@
+import { describe, expect, it } from "vitest";
+import type { ChatHead, ChatStatus } from "../../lib/api/schema";
+import { groupChats, matches } from "./groups";
+
+function chat(id: string, status: ChatStatus, version = 1): ChatHead {
+  return { id, title: `Title of ${id}`, label: "fixed it", mode: "auto", status, archived: false, snapshot_version: version, created_at: "", updated_at: "" };
+}
+
+describe("the inbox", () => {
+  it("puts what needs a person first and what was read last", () => {
+    const chats = [chat("a", "waiting", 4), chat("b", "running"), chat("c", "error"), chat("d", "requires_action"), chat("e", "waiting", 9)];
+    const groups = groupChats(chats, { a: 4, e: 8 });
+    expect(groups.map((group) => [group.name, group.chats.map((it) => it.id)])).toEqual([
+      ["need", ["c", "d"]],
+      ["work", ["b"]],
+      ["done", ["e"]],
+      ["earlier", ["a"]],
+    ]);
+  });
+
+  it("filters by words, state and workspace, all of them together", () => {
+    const value = chat("a", "running");
+    expect(matches(value, "title FIXED", "hal-9")).toBe(true);
+    expect(matches(value, "is:working ws:hal", "hal-9")).toBe(true);
+    expect(matches(value, "is:done", "hal-9")).toBe(false);
+    expect(matches(value, "is:nonsense", "hal-9")).toBe(false);
+    expect(matches(value, "ws:other", "hal-9")).toBe(false);
+  });
+});
