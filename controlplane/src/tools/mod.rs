@@ -24,6 +24,9 @@ mod read;
 mod text;
 mod workspace;
 
+#[cfg(test)]
+mod tests;
+
 pub use catalogue::{Catalogue, ToolKind};
 pub use context::{LiveOutput, OperationKey, ToolContext, ToolError, ToolOutcome};
 pub use workspace::{Following, Workspace};
