@@ -1,16 +1,31 @@
 //! What each command of the command line does, and the exit code of each failure.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::CommandFactory;
+use shared::clock::SystemClock;
+use shared::ids::{SystemIds, WorkspaceId};
 use shared::lifecycle::{Ending, Lifecycle};
 
-use crate::options::{Cli, Command, OptionsError, RunOptions, StateEnvironment};
-use crate::state_dir::{StateDir, StateDirError, StateLayout};
+use crate::daemon::{Daemon, DaemonParts, StartDaemonError, hostname};
+use crate::doctor;
+use crate::identity::{DeviceKey, Enrolment, IdentityError};
+use crate::link::{self, Fault, JoinError, JoinRequest};
+use crate::options::{
+    Cli, Command, JoinOptions, LeaveOptions, OptionsError, RunOptions, StateEnvironment,
+};
+use crate::process::{self, Environment};
+use crate::show;
+use crate::state_dir::{StateDir, StateDirError, StateLayout, WorkspaceFile};
+use crate::status::{self, AskError, LocalAnswer, LocalRequest};
 
 /// Time that processes and calls in flight get at a stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+/// Processes that `agentd ps` lists.
+const PS_LIMIT: u32 = 1_000;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +36,40 @@ pub enum CommandError {
     /// The state directory cannot be used.
     #[error("could not use the state directory")]
     StateDir(#[from] StateDirError),
+    /// The stored identity cannot be used.
+    #[error("could not use the identity")]
+    Identity(#[from] IdentityError),
+    /// The machine has not joined.
+    #[error(
+        "this machine has not joined a workspace; run the `agentd join` command that the control plane shows"
+    )]
+    NotJoined,
+    /// The machine has joined before.
+    #[error(
+        "this machine has joined {workspace} before; `agentd run` starts it, `agentd leave` forgets it"
+    )]
+    AlreadyJoined {
+        /// As which workspace.
+        workspace: WorkspaceId,
+    },
+    /// The enrolment failed.
+    #[error("could not join")]
+    Join(#[source] JoinError),
+    /// A service could not be opened.
+    #[error("could not start")]
+    Start(#[from] StartDaemonError),
+    /// The running daemon did not answer.
+    #[error("could not ask the daemon")]
+    Ask(#[from] AskError),
+    /// A check of `doctor` failed; the answer says which.
+    #[error("something is missing, see above")]
+    Unwell,
+    /// Nobody confirmed.
+    #[error("not confirmed; pass --yes to leave {workspace_dir}")]
+    NotConfirmed {
+        /// The state directory.
+        workspace_dir: PathBuf,
+    },
     /// A vital part ended early, or the stop took too long. The log says which.
     #[error("ended with a failure, see the log")]
     Failed,
@@ -30,7 +79,8 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The process's exit code; listed in `docs`.
+    /// The process's exit code: 1 failure, 2 usage, 3 another daemon holds the state directory,
+    /// 69 unavailable, 77 not allowed, 78 configuration, 141 nobody reads the answer.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -41,38 +91,150 @@ impl CommandError {
             {
                 77
             }
-            Self::Options(_) | Self::StateDir(_) => 78,
+            Self::Join(JoinError::Fault(Fault::Token { .. } | Fault::Rejected { .. })) => 77,
+            Self::Join(JoinError::Fault(Fault::Address { .. })) | Self::NotConfirmed { .. } => 2,
+            Self::Join(_) | Self::Ask(_) => 69,
+            Self::Options(_)
+            | Self::StateDir(_)
+            | Self::Identity(_)
+            | Self::NotJoined
+            | Self::AlreadyJoined { .. } => 78,
             // As if SIGPIPE had ended it, which is what `agentd ps | head` expects.
             Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => 141,
-            Self::Failed | Self::Output(_) => 1,
+            Self::Start(_) | Self::Unwell | Self::Failed | Self::Output(_) => 1,
         }
     }
 }
 
 /// Runs the command to its end.
 pub async fn execute(cli: Cli) -> Result<(), CommandError> {
+    if let Command::Completions { shell } = cli.command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "agentd", &mut script);
+        return print(&script);
+    }
     let layout = StateLayout::new(StateEnvironment::read().state_dir(cli.state_dir.as_deref())?);
     match cli.command {
-        Command::Run(options) => run(&layout, &options).await,
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "agentd", &mut script);
-            print(&script)
+        Command::Join(options) => join(&layout, &options).await,
+        Command::Run(options) => run(StateDir::open(layout.path())?, &options).await,
+        Command::Status(options) => {
+            let answer = status::ask(&layout, &LocalRequest::Status).await?;
+            print_answer(&answer, options.json)
         }
-        _ => Err(CommandError::Failed),
+        Command::Ps(options) => {
+            let request = LocalRequest::Processes { limit: PS_LIMIT };
+            let answer = status::ask(&layout, &request).await?;
+            print_answer(&answer, options.json)
+        }
+        Command::Doctor(options) => {
+            let checks = doctor::examine(&layout).await;
+            print(doctor::text(&checks, options.json).as_bytes())?;
+            if checks.iter().all(|check| check.is_well()) {
+                Ok(())
+            } else {
+                Err(CommandError::Unwell)
+            }
+        }
+        Command::Leave(options) => leave(&layout, options),
+        Command::Completions { .. } => Ok(()),
     }
 }
 
-async fn run(layout: &StateLayout, options: &RunOptions) -> Result<(), CommandError> {
+async fn join(layout: &StateLayout, options: &JoinOptions) -> Result<(), CommandError> {
+    let token = options.join_token()?;
+    let root = options.run.root(None)?;
     let state = StateDir::open(layout.path())?;
-    let remembered = state.layout().workspace()?.map(|workspace| workspace.root);
+    let identity = state.layout().identity();
+    if let Some(enrolment) = Enrolment::load(&identity)? {
+        return Err(CommandError::AlreadyJoined { workspace: enrolment.workspace_id });
+    }
+    let hostname = hostname();
+    let request =
+        JoinRequest { url: &options.url, token: &token, identity: &identity, hostname: &hostname };
+    let enrolment = link::join(&request, &SystemIds::new()).await.map_err(CommandError::Join)?;
+    state.remember(&WorkspaceFile { root: root.clone() })?;
+    tracing::info!(workspace = %enrolment.workspace_id, name = enrolment.workspace_name, "joined");
+    if options.no_run {
+        return Ok(());
+    }
+    run(state, &RunOptions { root: Some(root) }).await
+}
+
+async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> {
+    let layout = state.layout();
+    let remembered = layout.workspace()?.map(|workspace| workspace.root);
     let root = options.root(remembered)?;
-    tracing::info!(root = %root.display(), "starting");
+    let identity = layout.identity();
+    let (Some(enrolment), Some(key)) = (Enrolment::load(&identity)?, DeviceKey::load(&identity)?)
+    else {
+        return Err(CommandError::NotJoined);
+    };
     let lifecycle = Lifecycle::new();
-    match lifecycle.run_until_stopped(STOP_GRACE).await {
+    let parts = DaemonParts {
+        lifecycle: lifecycle.clone(),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds::new()),
+        environment: Environment::read(),
+    };
+    let daemon = Daemon::open(layout, &root, parts).await?;
+    match process::be_subreaper() {
+        Ok(()) => {
+            let reaping = daemon.dispatch.processes.clone().reap_strays();
+            lifecycle.spawn_serving("process.strays", reaping);
+        }
+        Err(error) => tracing::warn!(%error, "daemons that commands leave behind go to init"),
+    }
+    let link = daemon.connect(layout, key, enrolment, rand::make_rng());
+    daemon.listen(layout, Some(link))?;
+    tell_systemd(&lifecycle);
+    tracing::info!(root = %root.display(), "ready");
+    // The services end when nobody can ask them any more.
+    drop(daemon);
+    let ending = lifecycle.run_until_stopped(STOP_GRACE).await;
+    drop(state);
+    match ending {
         Ending::Clean => Ok(()),
         Ending::Failed => Err(CommandError::Failed),
     }
+}
+
+/// Says that the daemon is ready, and keeps the watchdog content while the executor turns. Without
+/// systemd this does nothing.
+fn tell_systemd(lifecycle: &Lifecycle) {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let soft = lifecycle.soft();
+    let period = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+    lifecycle.spawn_serving("systemd", async move {
+        loop {
+            let beat = async {
+                match period {
+                    Some(period) => tokio::time::sleep(period).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = soft.cancelled() => break,
+                () = beat => {
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                }
+            }
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    });
+}
+
+fn leave(layout: &StateLayout, options: LeaveOptions) -> Result<(), CommandError> {
+    let state = StateDir::open(layout.path())?;
+    if !options.yes {
+        return Err(CommandError::NotConfirmed { workspace_dir: layout.path().to_owned() });
+    }
+    Enrolment::remove(&state.layout().identity())?;
+    print(b"left; remove the workspace in the control plane as well\n")
+}
+
+fn print_answer(answer: &LocalAnswer, json: bool) -> Result<(), CommandError> {
+    let text = if json { show::json(answer) } else { show::text(answer) };
+    print(text.as_bytes())
 }
 
 fn print(bytes: &[u8]) -> Result<(), CommandError> {

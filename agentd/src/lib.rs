@@ -19,16 +19,23 @@
 //! | Module | Owns |
 //! |---|---|
 //! | [`options`], [`command`] | the command line and what each command does |
+//! | [`daemon`] | builds the services in order and recovers before the first call |
+//! | [`dispatch`] | method → service: the table of contents |
+//! | [`status`], [`show`], [`doctor`] | the local socket, and what people are told |
 //! | [`state_dir`] | the locked directory everything durable lives in |
 //! | [`identity`] | the daemon's key and what the control plane signed for it |
 //! | [`link`] | the connection to the control plane, and joining |
 //! | [`journal`] | which operation was done, and with what answer |
+//! | [`process`] | child processes: start, output, input, signals, end |
 //! | [`files`] | the files below the root: reads, atomic changes, search |
 //! | [`records`] | append-only record files: durable, replayed, compacted |
 
 #![deny(unsafe_code)]
 
 pub mod command;
+pub mod daemon;
+pub mod dispatch;
+pub mod doctor;
 pub mod files;
 pub mod identity;
 pub mod journal;
@@ -36,5 +43,7 @@ pub mod link;
 pub mod options;
 pub mod process;
 pub mod records;
+pub mod show;
 pub mod state_dir;
+pub mod status;
 pub mod tls;

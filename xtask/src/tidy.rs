@@ -26,8 +26,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("controlplane/src/fleet", &["fleet", "store", "chat", "secrets", "time"]),
     ("controlplane/src/chat", &["chat", "tools", "llm", "store", "fleet", "time", "secrets"]),
-    ("agentd/src/journal", &["journal"]),
-    ("agentd/src/process", &["process", "files", "state_dir", "journal"]),
+    ("agentd/src/records", &["records"]),
+    ("agentd/src/journal", &["journal", "records"]),
+    ("agentd/src/process", &["process", "files", "records"]),
     ("agentd/src/files", &["files", "journal"]),
     ("agentd/src/link", &["link", "dispatch", "identity"]),
 ];

@@ -1,0 +1,286 @@
+//! One match: the name of a method → the service that answers it. The daemon's table of contents.
+//!
+//! ```text
+//! read        decode ──► service ──► answer
+//! operation   decode ──► journal.begin ──► service ──► token.commit ──► answer
+//! ```
+//!
+//! An operation runs to its recorded end whether or not its caller is still there. A read that
+//! waits (`process/wait`, `process/follow`) ends when its caller goes away.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use shared::ids::OpId;
+use shared::protocol::call::Fence;
+use shared::protocol::operation::{CancelOperation, OperationState, QueryOperation};
+use shared::protocol::process::{
+    FollowItem, FollowOutput, Following, GetProcess, ListProcesses, ReadOutput, SignalProcess,
+    StartProcess, StopProcess, ViewOutput, WaitProcess, WriteStdin,
+};
+use shared::protocol::{ErrorCode, Method, Reply, WireError};
+use shared::wire::io::WriteError;
+use shared::wire::{Dispatch, IncomingCall};
+
+use crate::files::{self, FilesHandle};
+use crate::journal::{Admission, Interrupted, JournalHandle, Settlement};
+use crate::process::{FollowStep, ProcessHandle};
+
+/// Answers calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher {
+    /// Which operation was done.
+    pub journal: JournalHandle,
+    /// The processes.
+    pub processes: ProcessHandle,
+    /// The files.
+    pub files: FilesHandle,
+}
+
+impl Dispatch for Dispatcher {
+    async fn handle(&self, call: IncomingCall) {
+        let Self { journal, processes, files } = self;
+        let method = call.header.method.clone();
+        let answered = match method.as_str() {
+            QueryOperation::NAME => {
+                read(call, async |request: QueryOperation| Ok(journal.query(request.op_id).await))
+                    .await
+            }
+            CancelOperation::NAME => self.cancel(call).await,
+
+            StartProcess::NAME => {
+                self.operate(call, |op, request: StartProcess| async move {
+                    processes.start(op, &request).await
+                })
+                .await
+            }
+            SignalProcess::NAME => {
+                self.operate(call, |_, request: SignalProcess| async move {
+                    processes.signal(&request).await
+                })
+                .await
+            }
+            StopProcess::NAME => {
+                self.operate(call, |_, request: StopProcess| async move {
+                    processes.stop(&request).await
+                })
+                .await
+            }
+            WriteStdin::NAME => {
+                self.operate(call, |_, request: WriteStdin| processes.write_stdin(request)).await
+            }
+            GetProcess::NAME => {
+                read(call, async |request: GetProcess| processes.get(request.process_id).await)
+                    .await
+            }
+            ListProcesses::NAME => {
+                read(call, async |request: ListProcesses| processes.list(&request)).await
+            }
+            WaitProcess::NAME => {
+                read(call, async |request: WaitProcess| processes.wait(&request).await).await
+            }
+            ViewOutput::NAME => {
+                read(call, async |request: ViewOutput| processes.view(request).await).await
+            }
+            ReadOutput::NAME => self.read_output(call).await,
+            FollowOutput::NAME => self.follow(call).await,
+
+            name if files::serves(name) => {
+                files::serve(files, journal, call).await;
+                Ok(())
+            }
+            _ => {
+                let shown: String = method.chars().take(64).collect();
+                let text = format!("this agentd does not know the method {shown:?}");
+                let error = WireError::refused(ErrorCode::Unsupported, text);
+                call.answer.fail(error.with("version", env!("CARGO_PKG_VERSION"))).await
+            }
+        };
+        if let Err(error) = answered {
+            tracing::debug!(%method, %error, "the caller has gone away");
+        }
+    }
+
+    async fn acknowledged(&self, op_ids: Vec<OpId>) {
+        self.journal.acknowledge(&op_ids);
+    }
+}
+
+impl Dispatcher {
+    /// Finds out, before the first call, about everything that had begun when the daemon ended.
+    pub async fn recover(&self, interrupted: Vec<Interrupted>) -> Result<(), WireError> {
+        for operation in &interrupted {
+            let settlement = match files::settle(&self.files, operation).await {
+                Some(settlement) => Some(settlement),
+                None => self.settle(operation),
+            };
+            tracing::info!(
+                op.id = %operation.op_id,
+                method = operation.method,
+                known = settlement.is_some(),
+                "an operation was interrupted by the end of the daemon"
+            );
+            if let Some(settlement) = settlement {
+                self.journal.settle(operation.op_id, settlement).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// None: nobody can know, so it is answered `outcome_unknown`.
+    fn settle(&self, operation: &Interrupted) -> Option<Settlement> {
+        match operation.method.as_str() {
+            StartProcess::NAME => Some(match self.processes.recover(operation.op_id) {
+                Some(outcome) => Settlement::Ended(encode(outcome)),
+                None => Settlement::NeverRan,
+            }),
+            // The process ended with the daemon, so that a repeat meets nothing it could do twice.
+            SignalProcess::NAME | StopProcess::NAME | WriteStdin::NAME => {
+                Some(Settlement::NeverRan)
+            }
+            _ => None,
+        }
+    }
+
+    /// Runs an operation through the journal and answers it.
+    async fn operate<M: Method, F>(
+        &self,
+        call: IncomingCall,
+        run: impl FnOnce(OpId, M) -> F,
+    ) -> Result<(), WriteError>
+    where
+        F: Future<Output = Result<M::Reply, WireError>>,
+    {
+        let asked = call.decode::<M>().and_then(|request| Ok((request, operation(&call)?)));
+        let (request, (op, fence)) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return call.answer.fail(error).await,
+        };
+        let outcome = match self.journal.begin(op, &fence, M::NAME).await {
+            Admission::Begin(token) => {
+                let outcome = run(op, request).await;
+                token.commit(encode(outcome)).await
+            }
+            Admission::Answered(outcome) => Ok(outcome),
+            Admission::Attach(attached) => attached.outcome().await,
+            Admission::Refused(error) => Err(error),
+        };
+        let mut answer = call.answer;
+        match outcome {
+            Ok(outcome) => {
+                answer.reply_encoded(outcome).await?;
+                answer.finish().await
+            }
+            Err(error) => answer.fail(error).await,
+        }
+    }
+
+    /// Idempotent by itself: the entry it makes is that of the cancelled operation.
+    async fn cancel(&self, call: IncomingCall) -> Result<(), WriteError> {
+        let asked = call.decode::<CancelOperation>().and_then(|request| {
+            let (_, fence) = operation(&call)?;
+            Ok((request, fence))
+        });
+        let state: Result<OperationState, WireError> = match asked {
+            Ok((request, fence)) => self.journal.cancel(request.op_id, &fence).await,
+            Err(error) => Err(error),
+        };
+        match state {
+            Ok(state) => call.answer.answer(&Reply::Ok(state)).await,
+            Err(error) => call.answer.fail(error).await,
+        }
+    }
+
+    async fn read_output(&self, call: IncomingCall) -> Result<(), WriteError> {
+        let page = match call.decode::<ReadOutput>() {
+            Ok(request) => self.processes.read(&request).await,
+            Err(error) => Err(error),
+        };
+        let mut answer = call.answer;
+        match page {
+            Ok((head, bytes)) => {
+                answer.reply(&Reply::Ok(head)).await?;
+                answer.raw(bytes).await?;
+                answer.finish().await
+            }
+            Err(error) => answer.fail(error).await,
+        }
+    }
+
+    async fn follow(&self, call: IncomingCall) -> Result<(), WriteError> {
+        let follower = call.decode::<FollowOutput>().and_then(|request| {
+            // The header's offset is that of a caller that comes back.
+            let offset = call.header.resume_from.unwrap_or(request.offset);
+            self.processes.follow(request.process_id, offset)
+        });
+        let mut answer = call.answer;
+        let mut follower = match follower {
+            Ok(follower) => follower,
+            Err(error) => return answer.fail(error).await,
+        };
+        answer.reply(&Reply::Ok(Following { process: follower.view() })).await?;
+        loop {
+            let step = tokio::select! {
+                step = follower.next() => step,
+                () = call.cancelled.cancelled() => return Ok(()),
+            };
+            match step {
+                Ok(FollowStep::Chunk { offset, stream, bytes }) => {
+                    let len = u32::try_from(bytes.len()).expect("a chunk is at most 256 KiB");
+                    answer.item(&FollowItem::Chunk { offset, stream, len }).await?;
+                    answer.raw(bytes).await?;
+                }
+                Ok(FollowStep::Dropped { from, to }) => {
+                    answer.item(&FollowItem::Dropped { from, to }).await?;
+                }
+                Ok(FollowStep::End(process)) => {
+                    answer.item(&FollowItem::End { process }).await?;
+                    return answer.finish().await;
+                }
+                // Without an end item the caller knows that this was not all, and comes back.
+                Err(error) => {
+                    tracing::warn!(%error, "output could not be read for a follower");
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Answers a read; gives up when its caller does.
+async fn read<M: Method>(
+    call: IncomingCall,
+    answer: impl AsyncFnOnce(M) -> Result<M::Reply, WireError>,
+) -> Result<(), WriteError> {
+    let request = match call.decode::<M>() {
+        Ok(request) => request,
+        Err(error) => return call.answer.fail(error).await,
+    };
+    let reply = tokio::select! {
+        reply = answer(request) => reply,
+        () = call.cancelled.cancelled() => return Ok(()),
+    };
+    match reply {
+        Ok(reply) => call.answer.answer(&Reply::Ok(reply)).await,
+        Err(error) => call.answer.fail(error).await,
+    }
+}
+
+/// The id and the fence that every operation carries.
+fn operation(call: &IncomingCall) -> Result<(OpId, Fence), WireError> {
+    let invalid = |field: &str, text: &str| {
+        WireError::refused(ErrorCode::InvalidRequest, text).with("field", field)
+    };
+    let id = call.header.id.parse();
+    let op = id.map_err(|_| invalid("id", "the id of an operation is an op_… id"))?;
+    let fence = call.header.fence.clone();
+    Ok((op, fence.ok_or_else(|| invalid("fence", "an operation needs a fence"))?))
+}
+
+fn encode<T: serde::Serialize>(outcome: Result<T, WireError>) -> Bytes {
+    let reply = match outcome {
+        Ok(value) => Reply::Ok(value),
+        Err(error) => Reply::Err(error),
+    };
+    shared::wire::encode(&reply).into()
+}

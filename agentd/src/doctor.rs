@@ -1,0 +1,190 @@
+//! `agentd doctor`: checks what the daemon needs, and says what to do about what is missing.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use serde::Serialize;
+use shared::clock::{Clock, SystemClock};
+
+use crate::identity::{DeviceKey, Enrolment};
+use crate::state_dir::StateLayout;
+use crate::status::{self, AskError, LocalAnswer, LocalRequest};
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What.
+    pub name: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found, and what to do.
+    pub text: String,
+}
+
+/// How it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Fine.
+    Well,
+    /// The daemon works without it.
+    Warning,
+    /// The daemon does not work.
+    Unwell,
+}
+
+impl Check {
+    fn new(name: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
+        Self { name, verdict, text: text.into() }
+    }
+
+    /// Whether the daemon can work.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.verdict != Verdict::Unwell
+    }
+}
+
+/// Looks at everything. Changes nothing.
+pub async fn examine(layout: &StateLayout) -> Vec<Check> {
+    let mut checks = vec![state_dir(layout), root(layout), shell(), process_table(), confinement()];
+    checks.extend(identity(layout));
+    checks.push(daemon(layout).await);
+    checks
+}
+
+/// The checks as text, or as one line of JSON.
+#[must_use]
+pub fn text(checks: &[Check], json: bool) -> String {
+    if json {
+        return format!("{}\n", serde_json::to_string(checks).unwrap_or_default());
+    }
+    let mut out = String::new();
+    for check in checks {
+        let sign = match check.verdict {
+            Verdict::Well => "ok  ",
+            Verdict::Warning => "note",
+            Verdict::Unwell => "FAIL",
+        };
+        // Writing to a text cannot fail.
+        let _ = writeln!(out, "{sign}  {:<12} {}", check.name, check.text);
+    }
+    out
+}
+
+fn state_dir(layout: &StateLayout) -> Check {
+    let path = layout.path();
+    let name = "state";
+    match std::fs::metadata(path) {
+        Err(_) => Check::new(
+            name,
+            Verdict::Unwell,
+            format!("{} is not there yet; `agentd join` makes it", path.display()),
+        ),
+        Ok(meta) if !meta.is_dir() => {
+            Check::new(name, Verdict::Unwell, format!("{} is not a directory", path.display()))
+        }
+        Ok(_) if rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_err() => Check::new(
+            name,
+            Verdict::Unwell,
+            format!("{} cannot be written by this user", path.display()),
+        ),
+        Ok(_) => Check::new(name, Verdict::Well, path.display().to_string()),
+    }
+}
+
+fn root(layout: &StateLayout) -> Check {
+    let name = "root";
+    match layout.workspace() {
+        Ok(Some(workspace)) if workspace.root.is_dir() => {
+            Check::new(name, Verdict::Well, workspace.root.display().to_string())
+        }
+        Ok(Some(workspace)) => Check::new(
+            name,
+            Verdict::Unwell,
+            format!("{} is not a directory; pass another with --root", workspace.root.display()),
+        ),
+        Ok(None) => Check::new(name, Verdict::Warning, "none is remembered; `agentd join` does"),
+        Err(error) => Check::new(name, Verdict::Unwell, error.to_string()),
+    }
+}
+
+fn identity(layout: &StateLayout) -> Vec<Check> {
+    let dir = layout.identity();
+    let key = match DeviceKey::load(&dir) {
+        Ok(Some(_)) => Check::new("key", Verdict::Well, "there, and readable by this user alone"),
+        Ok(None) => Check::new("key", Verdict::Unwell, "none; run `agentd join`"),
+        Err(error) => Check::new("key", Verdict::Unwell, error.to_string()),
+    };
+    let certificate = match Enrolment::load(&dir) {
+        Ok(Some(enrolment)) if enrolment.not_after_ms < SystemClock.now_ms() => Check::new(
+            "certificate",
+            Verdict::Warning,
+            format!("expired by this machine's clock; {} is asked for a fresh one", enrolment.host),
+        ),
+        Ok(Some(enrolment)) => Check::new(
+            "certificate",
+            Verdict::Well,
+            format!("workspace {} at {}", enrolment.workspace_name, enrolment.url),
+        ),
+        Ok(None) => Check::new("certificate", Verdict::Unwell, "not joined; run `agentd join`"),
+        Err(error) => Check::new("certificate", Verdict::Unwell, error.to_string()),
+    };
+    vec![key, certificate]
+}
+
+fn shell() -> Check {
+    let path = Path::new("/bin/sh");
+    match rustix::fs::access(path, rustix::fs::Access::EXEC_OK) {
+        Ok(()) => Check::new("shell", Verdict::Well, "/bin/sh"),
+        Err(_) => Check::new("shell", Verdict::Unwell, "/bin/sh is missing; commands cannot run"),
+    }
+}
+
+fn process_table() -> Check {
+    match std::fs::metadata("/proc/self/environ") {
+        Ok(_) => Check::new("proc", Verdict::Well, "/proc is mounted"),
+        Err(_) => Check::new(
+            "proc",
+            Verdict::Unwell,
+            "/proc is not mounted; what a command leaves behind cannot be found",
+        ),
+    }
+}
+
+/// Some containers' filters refuse the system call that confines paths.
+fn confinement() -> Check {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::openat2(CWD, ".", flags, Mode::empty(), ResolveFlags::BENEATH) {
+        Ok(_) => Check::new("openat2", Verdict::Well, "paths are confined by the kernel"),
+        Err(error) => Check::new(
+            "openat2",
+            Verdict::Unwell,
+            format!(
+                "the kernel or a filter refuses openat2 ({error}); Linux 5.6 or newer is needed"
+            ),
+        ),
+    }
+}
+
+async fn daemon(layout: &StateLayout) -> Check {
+    match status::ask(layout, &LocalRequest::Status).await {
+        Ok(LocalAnswer::Status(status)) => match status.link {
+            Some(link) => match link.fault {
+                Some(fault) => Check::new("link", Verdict::Unwell, fault.text),
+                None => {
+                    let text =
+                        format!("runs (pid {}), {:?} to {}", status.pid, link.state, link.server);
+                    Check::new("link", Verdict::Well, text.to_lowercase())
+                }
+            },
+            None => Check::new("link", Verdict::Warning, "the daemon runs without a link"),
+        },
+        Err(error @ AskError::NotRunning { .. }) => {
+            Check::new("link", Verdict::Warning, error.to_string())
+        }
+        Ok(_) => Check::new("link", Verdict::Unwell, AskError::NotUnderstood.to_string()),
+        Err(error) => Check::new("link", Verdict::Unwell, error.to_string()),
+    }
+}
