@@ -93,6 +93,8 @@ impl LlmClient {
             .headers(headers)
             .header(CONTENT_TYPE, "application/json")
             .header(reqwest::header::ACCEPT, "text/event-stream")
+            // Compression would hold tokens back until there is enough to compress.
+            .header(reqwest::header::ACCEPT_ENCODING, "identity")
             .body(body);
         let response = tokio::time::timeout(sse::FIRST_BYTE, request.send())
             .await

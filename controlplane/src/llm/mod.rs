@@ -16,6 +16,8 @@ mod anthropic;
 mod calls;
 mod classify;
 mod client;
+mod json;
+mod names;
 mod openai_chat;
 mod registry;
 mod scripted;
@@ -26,6 +28,7 @@ mod usage;
 mod tests;
 
 pub use client::LlmClient;
+pub use names::is_another_model;
 pub use registry::{ProviderKind, ProviderSettings, Registry};
 
 use std::sync::Arc;

@@ -15,13 +15,15 @@ use tokio::time::Instant;
 
 use super::interrupt::notice;
 use super::{Flow, Runner, decide, failure, system};
-use crate::chat::content::{Part, StoredPart, Usage};
+use crate::chat::content::{Part, Role, StoredPart, Usage};
 use crate::chat::event::PreviewKind;
 use crate::chat::history::{self, Reader};
 use crate::chat::hub::{EpisodeWriter, Piece};
 use crate::chat::machine::{AssistantMessage, Intent, RetryState};
 use crate::chat::ports::ModelChoice;
-use crate::llm::{Event, EventStream, FinishReason, Prompt, ProviderError, ProviderErrorKind};
+use crate::llm::{
+    Event, EventStream, FinishReason, Prompt, ProviderError, ProviderErrorKind, is_another_model,
+};
 use crate::store::chats::{ChatStore, WorkerFence};
 use crate::tools::ToolKind;
 use shared::backoff::Backoff;
@@ -105,6 +107,7 @@ impl Runner {
     async fn commit(&mut self, choice: &ModelChoice, answer: Answer, said: &EpisodeWriter) -> Flow {
         let mut content = said.partial();
         content.extend(remark(&answer.reason));
+        content.extend(self.relabelled(&choice.model, answer.model.as_deref()));
         let intents = self.intents(&content);
         let message = AssistantMessage {
             content,
@@ -134,6 +137,15 @@ impl Runner {
             return self.record_attempt().await;
         }
         Ok(())
+    }
+
+    /// A remark where another model begins to answer than the one that was asked.
+    fn relabelled(&self, asked: &str, answered: Option<&str>) -> Option<StoredPart> {
+        let answered = answered?;
+        let before = self.history.iter().rev().find(|row| row.role == Role::Assistant);
+        let is_known = before.is_some_and(|row| row.model.as_deref() == Some(answered));
+        (is_another_model(asked, answered) && !is_known)
+            .then(|| notice("fallback", &format!("{asked} was asked, and {answered} answered.")))
     }
 
     /// One intent for each call, in order.

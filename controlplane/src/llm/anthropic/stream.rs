@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::chat::content::{Part, StoredPart, Usage};
 use crate::llm::calls::{ArgumentText, CallIds, PROVIDER_BLOCK, is_plain, wire_name};
 use crate::llm::classify::Teller;
+use crate::llm::json::parse;
 use crate::llm::sse::{Decoder, Flow};
 use crate::llm::usage::Counts;
 use crate::llm::{Event, FinishReason, ProviderError, raw};
@@ -212,7 +213,7 @@ impl Decoder for Stream {
         data: &str,
         out: &mut VecDeque<Event>,
     ) -> Result<Flow, ProviderError> {
-        let event: Value = serde_json::from_str(data).map_err(|_| self.nonsense(data))?;
+        let event: Value = parse(data).ok_or_else(|| self.nonsense(data))?;
         match event.get("type").and_then(Value::as_str) {
             Some("message_start") => {
                 let message = &event["message"];

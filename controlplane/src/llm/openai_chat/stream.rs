@@ -12,6 +12,7 @@ use super::tool_calls::Calls;
 use crate::chat::content::{Part, StoredPart};
 use crate::llm::calls::CallIds;
 use crate::llm::classify::Teller;
+use crate::llm::json::parse;
 use crate::llm::sse::{Decoder, Flow};
 use crate::llm::usage::Counts;
 use crate::llm::{Event, FinishReason, ProviderError};
@@ -171,10 +172,9 @@ impl Decoder for Stream {
         if data.is_empty() {
             return Ok(Flow::More);
         }
-        let chunk: Value =
-            serde_json::from_str(data).ok().filter(Value::is_object).ok_or_else(|| {
-                self.teller.bad_response("an event that is not a JSON object", data.as_bytes())
-            })?;
+        let chunk: Value = parse(data).filter(Value::is_object).ok_or_else(|| {
+            self.teller.bad_response("an event that is not a JSON object", data.as_bytes())
+        })?;
         let failed =
             name == Some("error") || chunk.get("error").is_some_and(|error| !error.is_null());
         if failed {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{iter, pending};
-use shared::ids::{ChatId, FromUlid, OpId, ProcessId};
+use shared::ids::{ChatId, OpId, ProcessId};
 use shared::protocol::Method;
 use shared::protocol::call::Fence;
 use shared::protocol::process::FollowOutput;
