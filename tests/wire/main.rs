@@ -2,10 +2,18 @@
 //!
 //! ```text
 //! world     a control plane's fleet over a real database, and daemons with a double for a dispatch
+//! stranger  a peer that speaks QUIC and TLS but does as it likes
 //! link      enrol, connect, call, follow, cut, resume, renew, displace, restart
+//! peers     who is let in: rows B38 and B39
+//! frames    what is said: rows B40 to B45 and B47
+//! joining   join tokens: row B100
 //! ```
 
+mod frames;
+mod joining;
 mod link;
+mod peers;
+mod stranger;
 mod world;
 
 /// Counts the cases of one row of the catalogue and prints the figure.

@@ -41,7 +41,7 @@ pub struct World {
     pub ids: Arc<dyn IdSource>,
     pub clock: Arc<dyn Clock>,
     pub store: Store,
-    _secrets: SecretBox,
+    pub secrets: SecretBox,
     pub ca: Arc<CertificateAuthority>,
     pub fleet: Fleet,
     pub address: SocketAddr,
@@ -69,7 +69,7 @@ impl World {
             ids,
             clock,
             store,
-            _secrets: secrets,
+            secrets,
             ca,
             fleet,
             address: "127.0.0.1:0".parse().unwrap(),
@@ -115,6 +115,14 @@ impl World {
             not_after_ms: signed.not_after_ms,
         };
         Enrolment::load(&dir).unwrap().unwrap().renewed(&expired).save(&dir).unwrap();
+    }
+
+    /// Lets a joined daemon dial another port.
+    pub fn redirect(&self, name: &str, port: u16) {
+        let dir = self.identity_dir(name);
+        let mut enrolment = Enrolment::load(&dir).unwrap().unwrap();
+        enrolment.port = port;
+        enrolment.save(&dir).unwrap();
     }
 
     pub async fn workspace(&self, name: &str) -> WorkspaceRow {
