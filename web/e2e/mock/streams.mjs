@@ -15,7 +15,7 @@ export function attach(socket, url) {
   socket.on("close", () => sockets.delete(socket));
   const since = Number.parseInt(url.searchParams.get("cursor") ?? "0", 10) || 0;
   const events = [
-    ...target.messages.filter((m) => m.revision > since).map((m) => ({ type: "message", message: m })),
+    ...target.messages.slice(-(Number(process.env.TAIL) || 100_000)).filter((m) => m.revision > since).map((m) => ({ type: "message", message: m })),
     { type: "chat", chat: target.head },
     { type: "queue", items: target.queue },
     { type: "status", status: target.head.status },
@@ -54,7 +54,7 @@ export async function play(target) {
   const words = async (history, textValue) => {
     for (const word of textValue.match(/\S+\s*|\n/g)) {
       say(history, 0, "text", { delta: word });
-      await pause(18);
+      await pause(Number(process.env.WORD_MS) || 18);
       if (target.stop) return;
     }
   };
@@ -70,7 +70,7 @@ export async function play(target) {
   }
   commit("tool", [result("p1", "execute", { state: "exited", exit_code: 0, output: output.join("") }, 1012)], { created_at: ago(0) });
   if (!target.stop) {
-    await words(12, OUTRO);
+    await words(12, OUTRO.repeat(Number(process.env.REPEAT) || 1));
     commit("assistant", [text(OUTRO)], { model: "scripted", created_at: ago(0), usage: { input: 812, cache_read: 0, cache_write: 0, output: 96, reasoning: 0, source: "provider" } });
   }
   target.stop = false;

@@ -7,6 +7,7 @@ import { isUnread, useSeen } from "../lib/live/seen";
 import { t } from "../lib/text/en";
 
 import { Brand } from "../lib/ui/brand";
+import { useAttention } from "../lib/ui/hooks";
 import { Icon, type IconName } from "../lib/ui/icon";
 import { Mark, markOfChat } from "../lib/ui/mark";
 import { ReconnectRail } from "../lib/ui/rail";
@@ -22,6 +23,8 @@ const NAV: ReadonlyArray<{ to: "/" | "/workspaces" | "/settings"; label: string;
   { to: "/settings", label: t.nav.settings, icon: "settings", keys: "G S" },
 ];
 
+const NEEDS: readonly string[] = ["requires_action", "error"];
+
 /** What surrounds every page behind the sign-in. */
 export function Shell() {
   const navigate = useNavigate();
@@ -29,7 +32,9 @@ export function Shell() {
   const close = useCallback(() => setOverlay(null), []);
   const inChat = useRouterState({ select: (s) => /^\/(chats\/|new)/.test(s.location.pathname) });
   const socket = useListSocket();
+  const chats = useQuery(chatsQuery);
   useEffect(() => startListStream(), []);
+  useAttention(chats.data?.items.filter((chat) => NEEDS.includes(chat.status)).length ?? 0);
   useShortcuts(navigate, setOverlay, overlay !== null);
 
   return (

@@ -14,11 +14,28 @@ export function useNow(intervalMs: number, active = true): number {
   return now;
 }
 
+let attention = 0;
+let title = "";
+
+function showTitle(): void {
+  const count = attention > 0 ? `(${attention}) ` : "";
+  document.title = `${count}${title ? `${title} · Holdfast` : "Holdfast"}`;
+}
+
 /** The title of the browser's tab. */
-export function useTitle(title: string): void {
+export function useTitle(text: string): void {
   useEffect(() => {
-    document.title = title ? `${title} · Holdfast` : "Holdfast";
-  }, [title]);
+    title = text;
+    showTitle();
+  }, [text]);
+}
+
+/** How many chats need a person: shown before the title, so that a tab in the background says it. */
+export function useAttention(count: number): void {
+  useEffect(() => {
+    attention = count;
+    showTitle();
+  }, [count]);
 }
 
 /** Whether focus is where letters are text. */

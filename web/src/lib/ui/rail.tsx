@@ -1,3 +1,4 @@
+import { clock } from "../text/format";
 import { t } from "../text/en";
 import type { SocketState } from "../live/socket";
 import { useNow } from "./hooks";
@@ -14,7 +15,9 @@ export function ReconnectRail({ socket, onRetry }: { socket: SocketState; onRetr
     <div className="reconnect" role="status">
       <span className="reconnect-rail" />
       <span className="reconnect-note">
-        {t.live.reconnecting(socket.attempt, seconds)}
+        {navigator.onLine || socket.lostAt === null
+          ? t.live.reconnecting(socket.attempt, seconds)
+          : t.live.offline(clock(new Date(socket.lostAt).toISOString()))}
         <button type="button" className="link" onClick={onRetry}>
           {t.common.retryNow}
         </button>

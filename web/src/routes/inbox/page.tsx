@@ -24,9 +24,8 @@ export function InboxPage() {
   const all = chats.data?.items ?? [];
   const shown = all.filter((chat) => matches(chat, filter, names.get(chat.workspace_id ?? "") ?? ""));
   const groups = groupChats(shown, seen);
-  const waiting = groupChats(all, seen).find((group) => group.name === "need")?.chats.length ?? 0;
   const unread = all.filter((chat) => isUnread(chat, seen));
-  useTitle(waiting > 0 ? `(${waiting}) ${t.inbox.title}` : t.inbox.title);
+  useTitle(t.inbox.title);
 
   return (
     <main className="page" id="content">

@@ -92,6 +92,7 @@ export function DiffDetail({ view }: { view: ToolView }) {
 
 function diffLines(diff: string): ReactNode {
   return diff
+    .trimEnd()
     .slice(0, SHOWN)
     .split("\n")
     .filter((line) => !/^(---|\+\+\+) /.test(line))

@@ -1,0 +1,156 @@
+// Every screen in light and dark, wide and 390 px: axe finds no serious or critical fault.
+//
+//   HOLDFAST_URL   a server with chats in many states; default: the mock server is started
+//   HOLDFAST_USER, HOLDFAST_PASSWORD   sign in first, where the server asks
+//   HOLDFAST_SHOTS   a directory for screenshots
+import { spawn } from "node:child_process";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { launch } from "./browser.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+const SIZES = { wide: { width: 1280, height: 800 }, narrow: { width: 390, height: 844 } };
+const shots = process.env.HOLDFAST_SHOTS;
+if (shots) mkdirSync(shots, { recursive: true });
+
+const mocks = [];
+async function mock(env) {
+  const path = fileURLToPath(new URL("./mock-server.mjs", import.meta.url));
+  const child = spawn(process.execPath, [path], { env: { ...process.env, PORT: "0", ...env }, stdio: ["ignore", "pipe", "inherit"] });
+  mocks.push(child);
+  const line = await new Promise((done) => child.stdout.once("data", done));
+  return JSON.parse(String(line));
+}
+
+const settle = (page) => page.waitForTimeout(350);
+const press = (key) => async (page) => {
+  await page.locator("body").press(key);
+  await settle(page);
+};
+const click = (selector) => async (page) => {
+  await page.locator(selector).first().click();
+  await settle(page);
+};
+const openRow = (title) => async (page) => {
+  await page.locator(".ledger-row", { hasText: title }).click();
+  await page.locator("article").first().waitFor();
+  await settle(page);
+};
+
+/** Screens behind the sign-in: where to go, and what to do there. */
+const SCREENS = [
+  ["inbox", "/"],
+  ["inbox-no-match", "/", async (page) => page.getByRole("searchbox").fill("nothing is called so")],
+  ["palette", "/", press("Control+k")],
+  ["shortcuts", "/", press("?")],
+  ["new-chat", "/new"],
+  ["chat-done", "/", openRow("Find why the link test is flaky")],
+  ["chat-open-rows", "/", async (page) => {
+    await openRow("Find why the link test is flaky")(page);
+    await page.locator(".article-head").first().click();
+    await press("Shift+O")(page);
+  }],
+  ["chat-running", "/", openRow("Upgrade the parser")],
+  ["chat-retry", "/", openRow("Explain the certificate")],
+  ["chat-error", "/", openRow("Summarise open issues")],
+  ["chat-unreachable", "/", openRow("Bisect the slow start")],
+  ["chat-needs-you", "/", openRow("Move the docs")],
+  ["chat-long", "/", openRow("Ten thousand messages")],
+  ["chat-models", "/", async (page) => {
+    await openRow("Find why")(page);
+    await click(".model-button")(page);
+  }],
+  ["chat-menu", "/", async (page) => {
+    await openRow("Find why")(page);
+    await page.getByRole("button", { name: "More" }).click();
+    await settle(page);
+  }],
+  ["chat-missing", "/chats/chat_01J00000000000000000000000"],
+  ["workspaces", "/workspaces"],
+  ["workspace-add", "/workspaces", click("text=Add workspace")],
+  ["workspace", "/workspaces", click(".fleet-link >> nth=0")],
+  ["workspace-unreachable", "/workspaces", click(".fleet-link >> nth=1")],
+  ["workspace-join", "/workspaces", click(".fleet-link >> nth=2")],
+  ["providers", "/settings/providers"],
+  ["provider-add", "/settings/providers", click("text=Add a provider")],
+  ["provider-test", "/settings/providers", click(".setting-actions .button >> nth=0")],
+  ["provider-delete", "/settings/providers", click(".setting-actions .button >> nth=2")],
+  ["models", "/settings/models"],
+  ["model-add", "/settings/models", click("text=Add model")],
+  ["api-keys", "/settings/api-keys"],
+  ["appearance", "/settings/appearance"],
+  ["not-found", "/nowhere"],
+];
+const GATES = [["setup", "/setup#token=hfs_mock"], ["setup-no-token", "/setup"]];
+
+const browser = await launch();
+let checked = 0;
+const found = [];
+
+async function check(page, name) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate((tags) => window.axe.run(document, { runOnly: tags }), TAGS);
+  checked += 1;
+  for (const fault of violations) {
+    found.push(`${name}: ${fault.impact} ${fault.id}: ${fault.nodes.map((node) => node.target.join(" ")).slice(0, 3).join(" | ")}`);
+  }
+  if (shots) await page.screenshot({ path: join(shots, `${name}.png`) });
+}
+
+async function sweep(base, screens, signIn) {
+  for (const scheme of ["light", "dark"]) {
+    for (const [size, viewport] of Object.entries(SIZES)) {
+      const context = await browser.newContext({ viewport, colorScheme: scheme, reducedMotion: "reduce", bypassCSP: true });
+      const page = await context.newPage();
+      page.setDefaultTimeout(10_000);
+      page.on("pageerror", (error) => found.push(`page error: ${error.message}`));
+      if (signIn) await signIn(page, base);
+      for (const [name, path, act] of screens) {
+        const label = `${name}-${scheme}-${size}`;
+        try {
+          await page.goto("about:blank");
+          await page.goto(base + path);
+          await page.locator("#content").waitFor();
+          await settle(page);
+          if (act) await act(page);
+          await check(page, label);
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          if (wide > 0) found.push(`${label}: ${wide} px wider than the screen`);
+        } catch (error) {
+          found.push(`${label}: ${String(error.message ?? error).split("\n")[0]}`);
+        }
+      }
+      await context.close();
+    }
+  }
+}
+
+async function signIn(page, base) {
+  if (!process.env.HOLDFAST_USER) return;
+  await page.goto(`${base}/login`);
+  await page.getByLabel("User name").fill(process.env.HOLDFAST_USER);
+  await page.getByLabel("Password").fill(process.env.HOLDFAST_PASSWORD ?? "");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Inbox" }).waitFor();
+}
+
+const only = process.argv[2];
+const chosen = (screens) => screens.filter(([name]) => !only || name.startsWith(only));
+try {
+  if (process.env.HOLDFAST_URL) await sweep(process.env.HOLDFAST_URL, chosen(SCREENS).filter(([, , act]) => !act), signIn);
+  else {
+    await sweep((await mock({ AUTOJOIN: "0" })).http, chosen(SCREENS));
+    await sweep((await mock({ FRESH: "1" })).http, chosen(GATES));
+    await sweep((await mock({ SIGNED_IN: "0" })).http, chosen([["login", "/login"]]));
+  }
+} finally {
+  await browser.close();
+  for (const child of mocks) child.kill();
+}
+const grave = found.filter((line) => !/: (minor|moderate) /.test(line));
+for (const line of found) console.log(line);
+console.log(JSON.stringify({ screens: checked, findings: found.length, grave: grave.length }));
+process.exit(grave.length > 0 ? 1 : 0);
