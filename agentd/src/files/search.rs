@@ -105,8 +105,10 @@ impl Job<'_> {
     }
 
     fn walk(&self, start: &Start) {
+        let root = self.root.directory();
         start.walker().build_parallel().run(|| {
             let mut searcher = self.searcher();
+            let root = &root;
             Box::new(move |entry| {
                 if self.is_over() {
                     return WalkState::Quit;
@@ -115,7 +117,7 @@ impl Job<'_> {
                 let relative = start.relative(entry.path());
                 let wanted = entry.file_type().is_some_and(|kind| kind.is_file())
                     && self.glob.as_ref().is_none_or(|glob| glob.is_match(relative));
-                if wanted && let Ok((file, _)) = self.root.open_file(&asked(relative)) {
+                if wanted && let Ok(file) = self.root.open_proposed(root, relative) {
                     self.search_file(&mut searcher, &file, relative);
                 }
                 WalkState::Continue
