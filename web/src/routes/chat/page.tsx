@@ -68,6 +68,7 @@ function Chat({ id }: { id: string }) {
       {head && <ChatHeader chat={head} status={chat.status} workspace={workspace} />}
       {begun.current ? (
         <Transcript
+          chatId={id}
           live={live}
           durable={durable}
           lost={workspace?.status === "unreachable"}

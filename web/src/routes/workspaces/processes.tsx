@@ -75,7 +75,7 @@ function ProcessRow({ process, workspaceId, now, live }: ProcessRowProps) {
       {running && live ? (
         <Menu.Root modal={false}>
           <Menu.Trigger asChild>
-            <IconButton icon="signal" label={`${t.workspaces.signal}: ${process.command}`} disabled={signal.isPending} />
+            <IconButton className="process-signal" icon="signal" label={`${t.workspaces.signal}: ${process.command}`} disabled={signal.isPending} />
           </Menu.Trigger>
           <Menu.Portal>
             <Menu.Content className="menu" align="end" sideOffset={4}>
@@ -88,7 +88,7 @@ function ProcessRow({ process, workspaceId, now, live }: ProcessRowProps) {
           </Menu.Portal>
         </Menu.Root>
       ) : (
-        <span />
+        <span className="process-signal" />
       )}
       {signal.isError && <ProblemNote error={signal.error} />}
     </li>
