@@ -116,10 +116,7 @@ async fn a_panic_stops_its_own_chat_with_an_error_and_no_other() {
     let world = World::new().await;
     world.model.answers([vec![Act::Gate("go"), Act::Text("fine")], vec![Act::Panic]]);
     let other = world.begin("other").await;
-    world.until(other, "the call", |row| row.attempt == 1).await;
-    while world.model.calls() == 0 {
-        tokio::task::yield_now().await;
-    }
+    world.model.asked(1).await;
     let chat = world.begin("boom").await;
     let row = world.until(chat, "an error", |row| row.status == ChatStatus::Error).await;
     assert_eq!(row.last_error.unwrap().code, "internal");

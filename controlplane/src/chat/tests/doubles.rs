@@ -59,6 +59,7 @@ pub(super) enum Act {
 pub(super) struct Model {
     answers: Arc<Mutex<VecDeque<Vec<Act>>>>,
     prompts: Arc<Mutex<Vec<Prompt>>>,
+    asked: watch::Sender<usize>,
     gates: Gates,
 }
 
@@ -73,6 +74,13 @@ impl Model {
 
     pub(super) fn calls(&self) -> usize {
         self.prompts.lock().unwrap().len()
+    }
+
+    /// Waits until the model was asked so often.
+    pub(super) async fn asked(&self, times: usize) {
+        let mut asked = self.asked.subscribe();
+        let waited = asked.wait_for(|asked| *asked >= times);
+        tokio::time::timeout(super::PATIENCE, waited).await.expect("the model is asked").unwrap();
     }
 
     pub(super) fn last_prompt(&self) -> Prompt {
@@ -103,6 +111,7 @@ impl Provider for Model {
         no_orphans(&prompt);
         self.prompts.lock().unwrap().push(prompt);
         let next = self.answers.lock().unwrap().pop_front();
+        self.asked.send_modify(|asked| *asked += 1);
         let acts: VecDeque<Act> = next.unwrap_or_else(|| vec![Act::Text("done")]).into();
         if let Some(Act::Fail(kind)) = acts.front() {
             return Err(failure(*kind));
@@ -174,7 +183,7 @@ fn no_orphans(prompt: &Prompt) {
             .collect();
         match message.role {
             Role::Tool => {
-                assert_eq!(ids, std::mem::take(&mut open), "results do not fit the calls")
+                assert_eq!(ids, std::mem::take(&mut open), "results do not fit the calls");
             }
             _ => {
                 assert!(open.is_empty(), "calls without results: {open:?}");

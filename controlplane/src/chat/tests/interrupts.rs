@@ -26,6 +26,7 @@ async fn a_stop_before_the_first_word_leaves_no_empty_answer() {
     let world = World::new().await;
     world.model.answers([vec![Act::Gate("never")]]);
     let chat = world.begin("go").await;
+    world.model.asked(1).await;
     world.engine.chats.interrupt(world.user, chat).await.unwrap();
     world.until_rest(chat).await;
     assert_eq!(world.story(chat).await, ["user: go"]);
@@ -93,6 +94,7 @@ async fn a_stop_of_one_turn_does_not_stop_the_next() {
     let world = World::new().await;
     world.model.answers([vec![Act::Gate("never")], vec![Act::Gate("go"), Act::Text("second")]]);
     let chat = world.begin("first").await;
+    world.model.asked(1).await;
     world.engine.chats.interrupt(world.user, chat).await.unwrap();
     world.until_rest(chat).await;
     world.say(chat, "again", Busy::Queue).await;

@@ -64,10 +64,7 @@ async fn a_worker_that_lost_its_lease_is_fenced_and_begins_anew() {
     let world = World::new().await;
     world.model.answers([vec![Act::Gate("go"), Act::Text("stale")], vec![Act::Text("fresh")]]);
     let chat = world.begin("go").await;
-    world.until(chat, "the call", |row| row.attempt == 1).await;
-    while world.model.calls() == 0 {
-        tokio::task::yield_now().await;
-    }
+    world.model.asked(1).await;
     let before = world.row(chat).await;
     let owner = before.worker_id.unwrap();
     // As after a pause of the machine: the row of the lease is gone.
