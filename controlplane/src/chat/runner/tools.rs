@@ -99,7 +99,7 @@ impl Runner {
                     }
                 }
                 Ended::Cancelled => {}
-                Ended::Fenced => return Err(Leave::Lost),
+                Ended::Fenced => return Err(Leave::Outrun),
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::chat::ports::{ModelChoice, Models, Told, ToolRun, ToolRunner};
 use crate::llm::{
     Event, EventStream, FinishReason, Prompt, Provider, ProviderError, ProviderErrorKind, ToolSpec,
 };
+use crate::store::chats::ChatStore;
 use crate::tools::{OperationKey, ToolError, ToolKind, ToolOutcome};
 
 /// Gates by name. An open one lets everybody through who waits or comes later.
@@ -332,4 +333,6 @@ impl ToolRunner for Tools {
     fn acknowledge(&self, _: WorkspaceId, operations: Vec<OpId>) {
         self.acknowledged.lock().unwrap().extend(operations);
     }
+
+    async fn acknowledge_forgotten(&self, _: &ChatStore) {}
 }
