@@ -260,3 +260,8 @@ pub fn members(process_id: ProcessId) -> usize {
     };
     std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| marked(&entry.path())).count()
 }
+
+/// Bytes of output that are kept.
+pub fn kept(view: &ProcessView) -> u64 {
+    view.output_total - (view.dropped_to - view.dropped_from)
+}
