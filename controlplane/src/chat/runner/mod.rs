@@ -122,15 +122,8 @@ impl Runner {
     ) {
         let Acquired { chat, fence, attempt_begun } = acquired;
         let id = chat.id;
-        // Looks at the row once by itself: a stop may have come after the acquisition.
-        let watch = Watch {
-            store: shared.store.clone(),
-            chat: id,
-            runner: fence.runner_id,
-            asked: shared.hints.asked(id),
-            soft,
-            lost,
-        };
+        let (store, asked) = (shared.store.clone(), shared.hints.asked(id));
+        let watch = Watch::new(store, (id, fence.runner_id), asked, soft, lost);
         let mut runner = Self {
             shared,
             id,

@@ -106,6 +106,7 @@ impl Streams {
             news,
             channel,
             place,
+            handed: place,
             known: None,
             outbox: VecDeque::new(),
             resync: invalid.then_some("cursor_invalid"),
@@ -129,6 +130,8 @@ pub struct Subscription {
     channel: Joined,
     /// After the last event of the outbox, or the last one handed out.
     place: Cursor,
+    /// After the last event that was handed out.
+    handed: Cursor,
     /// The row as the viewer was last told.
     known: Option<ChatState>,
     outbox: VecDeque<Envelope>,
@@ -160,7 +163,15 @@ impl Subscription {
         }
         self.told_at = Instant::now();
         let count = self.outbox.len().min(BATCH_EVENTS);
-        Ok(self.outbox.drain(..count).collect())
+        let batch: Vec<Envelope> = self.outbox.drain(..count).collect();
+        self.handed = batch.last().map_or(self.handed, |last| last.cursor);
+        Ok(batch)
+    }
+
+    /// Where a viewer resumes that has applied everything it was handed.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.handed
     }
 
     /// Tells, while a batch is being sent, that the viewer does not read.

@@ -22,6 +22,25 @@ async fn a_stop_keeps_the_partial_answer_once() {
 }
 
 #[tokio::test]
+async fn a_call_in_a_partial_answer_gets_an_error_and_never_runs() {
+    let world = World::new().await;
+    let call = Act::Call("a", "act", json!({"what": "never"}));
+    world.model.answers([vec![Act::Text("I run"), call, Act::Gate("never")]]);
+    let chat = world.begin("go").await;
+    world.watch(chat, |client| client.preview.len() == 2).await;
+    world.engine.chats.interrupt(world.user, chat).await.unwrap();
+    world.until_rest(chat).await;
+    assert_eq!(
+        world.story(chat).await,
+        ["user: go", "assistant: I run +a [interrupted]", "tool: a!"]
+    );
+    // The next request is valid, which the model checks.
+    world.say(chat, "and now?", Busy::Queue).await;
+    world.until_rest(chat).await;
+    assert!(world.tools.ledger().is_empty());
+}
+
+#[tokio::test]
 async fn a_stop_before_the_first_word_leaves_no_empty_answer() {
     let world = World::new().await;
     world.model.answers([vec![Act::Gate("never")]]);
