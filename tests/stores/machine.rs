@@ -257,14 +257,14 @@ on_both! {
     async fn every_command_on_a_chat_that_does_not_exist_is_not_found_or_fenced(scene: &Scene) {
         let mut cell = cell(scene, (ChatStatus::Running, false, 0, false)).await;
         cell.chat.id = scene.ids.id();
-        for command in 0..COMMANDS.len() {
+        for (command, name) in COMMANDS.iter().enumerate() {
             let outcome = run(scene, &cell, command, &cell.fence).await;
             let expected = match outcome {
                 Err(StoreError::NotFound) => command < FIRST_OF_WORKER,
                 Err(StoreError::Fenced) => command >= FIRST_OF_WORKER,
                 _ => false,
             };
-            assert!(expected, "{}: {outcome:?}", COMMANDS[command]);
+            assert!(expected, "{name}: {outcome:?}");
         }
     }
 }
