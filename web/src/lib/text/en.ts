@@ -20,6 +20,12 @@ export const t = {
     none: "None",
     skipLink: "Skip to content",
   },
+  problem: {
+    network: "The server cannot be reached",
+    networkText: "The network is down, or the server is restarting. Nothing that was sent before is lost.",
+    page: "This page failed",
+    answered: (status: number) => `The server answered ${status}`,
+  },
   nav: {
     label: "Main",
     inbox: "Inbox",

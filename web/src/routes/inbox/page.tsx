@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo, useState, type KeyboardEvent } from "react";
 import { chatsQuery, workspacesQuery } from "../../lib/api/queries";
-import type { ChatHead } from "../../lib/api/schema";
+import type { ChatHead } from "../../lib/api/types";
 import { isUnread, markSeen, useSeen } from "../../lib/live/seen";
 import { age } from "../../lib/text/format";
 import { t } from "../../lib/text/en";

@@ -2,7 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import * as Menu from "@radix-ui/react-dropdown-menu";
 import { api } from "../../lib/api/calls";
 import { processesQuery } from "../../lib/api/queries";
-import type { ProcessView, WorkspaceView } from "../../lib/api/schema";
+import type { ProcessView, WorkspaceView } from "../../lib/api/types";
 import { bytes, clock, duration } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { IconButton } from "../../lib/ui/button";
