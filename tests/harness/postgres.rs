@@ -10,12 +10,12 @@
 //! `HOLDFAST_TEST_SKIP_POSTGRES=1` says that this is known.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -35,6 +35,8 @@ pub struct Postgres {
     server: Option<Server>,
     /// Of a database that is always there, with the rights to make others.
     admin_url: String,
+    /// Whether the database that a private server comes with is still unused.
+    first: AtomicBool,
 }
 
 /// A private server.
@@ -50,7 +52,7 @@ impl Postgres {
     /// A running server. None: there is none to be had, and that is known.
     pub fn start() -> Result<Option<Self>> {
         if let Ok(admin_url) = std::env::var("HOLDFAST_TEST_POSTGRES_URL") {
-            return Ok(Some(Self { server: None, admin_url }));
+            return Ok(Some(Self { server: None, admin_url, first: AtomicBool::new(false) }));
         }
         let Some(binaries) = binaries() else {
             if std::env::var("HOLDFAST_TEST_SKIP_POSTGRES").is_ok_and(|value| value == "1") {
@@ -65,11 +67,14 @@ impl Postgres {
         };
         let server = Server::start(&binaries)?;
         let admin_url = server.url(SUPERUSER, "", "postgres");
-        Ok(Some(Self { server: Some(server), admin_url }))
+        Ok(Some(Self { server: Some(server), admin_url, first: AtomicBool::new(true) }))
     }
 
-    /// Makes an empty database and answers its URL.
+    /// An empty database; answers its URL. The first one costs nothing.
     pub async fn database(&self) -> Result<String> {
+        if self.first.swap(false, Ordering::SeqCst) {
+            return Ok(self.admin_url.clone());
+        }
         self.database_with("ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'").await
     }
 
@@ -232,7 +237,7 @@ fn template(binaries: &Path, user: Option<&User>) -> Result<PathBuf> {
         .filter(|sign| sign.is_ascii_digit() || *sign == '.')
         .collect();
     let owner = user.map_or(geteuid().as_raw(), |user| user.uid.as_raw());
-    let home = std::env::temp_dir().join(format!("holdfast-pg-template-{version}-{owner}"));
+    let home = std::env::temp_dir().join(format!("holdfast-pg-template-{version}-{owner}-v2"));
     match fs::create_dir(&home) {
         Ok(()) => give(&home, user)?,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -258,11 +263,29 @@ fn template(binaries: &Path, user: Option<&User>) -> Result<PathBuf> {
         .args(["--no-sync", "--no-instructions", "--wal-segsize=1"])
         .output()?;
     ensure!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
+    slim(binaries, user, &half)?;
     let rules = half.join("pg_hba.conf");
     let trust = fs::read_to_string(&rules)?;
     fs::write(&rules, format!("local all {GUARDED_USER} scram-sha-256\n{trust}"))?;
     fs::rename(&half, &done)?;
     Ok(done)
+}
+
+/// Drops what no test needs: a cluster is copied file by file, and a third of them is `template1`.
+fn slim(binaries: &Path, user: Option<&User>, data: &Path) -> Result<()> {
+    const STATEMENTS: &str = "UPDATE pg_database SET datistemplate = false \
+         WHERE datname = 'template1'\nDROP DATABASE template1\n";
+    let mut single = as_user(binaries.join("postgres"), user)
+        .args(["--single", "-D"])
+        .arg(data)
+        .args(["-c", "fsync=off", "postgres"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    single.stdin.take().context("stdin is piped")?.write_all(STATEMENTS.as_bytes())?;
+    ensure!(single.wait()?.success(), "could not slim the template");
+    Ok(())
 }
 
 /// `url` with another database.

@@ -85,7 +85,8 @@ async fn a_user_who_may_not_make_tables_is_named() {
 async fn a_missing_database_is_named() {
     let Some(server) = Postgres::start().unwrap() else { return };
     let url = server.database().await.unwrap();
-    refuses(&url.replace("holdfast_", "missing_"), "database_missing").await;
+    let name = url.split('?').next().unwrap().rsplit('/').next().unwrap();
+    refuses(&url.replace(&format!("/{name}"), "/missing"), "database_missing").await;
 }
 
 #[tokio::test]
