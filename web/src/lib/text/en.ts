@@ -95,6 +95,7 @@ export const t = {
     emptyText: "Start one: the agent works in a workspace while you do something else.",
     filter: "Filter chats",
     filterHint: "Filter: words, is:working, ws:name",
+    older: "Show older chats",
     noMatch: "No chat matches this filter.",
     untitled: "Untitled chat",
     noWorkspace: "no workspace",
