@@ -24,7 +24,7 @@ async fn a_stop_keeps_the_partial_answer_once() {
 #[tokio::test]
 async fn a_call_in_a_partial_answer_gets_an_error_and_never_runs() {
     let world = World::new().await;
-    let call = Act::Call("a", "act", json!({"what": "never"}));
+    let call = Act::call("a", "act", json!({"what": "never"}));
     world.model.answers([vec![Act::Text("I run"), call, Act::Gate("never")]]);
     let chat = world.begin("go").await;
     world.watch(chat, |client| client.preview.len() == 2).await;
@@ -55,9 +55,9 @@ async fn a_stop_before_the_first_word_leaves_no_empty_answer() {
 async fn a_stop_ends_running_tools_and_keeps_what_they_say() {
     let world = World::new().await;
     world.model.answers([vec![
-        Act::Call("a", "act", json!({"what": "a", "gate": "stop"})),
-        Act::Call("b", "act", json!({"what": "b", "gate": "never"})),
-        Act::Call("c", "act", json!({"what": "c"})),
+        Act::call("a", "act", json!({"what": "a", "gate": "stop"})),
+        Act::call("b", "act", json!({"what": "b", "gate": "never"})),
+        Act::call("c", "act", json!({"what": "c"})),
     ]]);
     let chat = world.begin("go").await;
     world.until(chat, "c has answered", |row| row.unanswered == 2).await;

@@ -9,7 +9,7 @@ use super::*;
 #[tokio::test]
 async fn a_soft_stop_gives_the_chat_back_at_once_and_the_next_start_goes_on() {
     let mut world = World::new().await;
-    world.model.answers([vec![Act::Call("a", "act", json!({"what": "a", "gate": "go"}))]]);
+    world.model.answers([vec![Act::call("a", "act", json!({"what": "a", "gate": "go"}))]]);
     let chat = world.begin("go").await;
     world.until(chat, "the call", |row| row.unanswered == 1).await;
     world.engine.lifecycle.clone().shut_down(PATIENCE).await;

@@ -24,7 +24,7 @@ async fn a_failed_call_is_tried_again_and_viewers_see_why() {
 async fn calls_of_a_stream_that_was_cut_are_never_run() {
     let world = World::new().await;
     world.model.answers([
-        vec![Act::Text("I run"), Act::Call("a", "act", json!({"what": "never"})), Act::Cut],
+        vec![Act::Text("I run"), Act::call("a", "act", json!({"what": "never"})), Act::Cut],
         vec![Act::Text("again")],
     ]);
     let chat = world.begin("go").await;
