@@ -8,11 +8,16 @@
 //!
 //! [`app`] builds every service in order; [`cli`] is the command line; [`options`] the configuration.
 
+pub mod app;
 pub mod chat;
+pub mod cli;
 pub mod fleet;
+pub mod http;
+pub mod jobs;
 pub mod llm;
 pub mod options;
 pub mod secrets;
+pub mod serve;
 pub mod store;
 pub mod time;
 pub mod tools;

@@ -33,7 +33,8 @@ const PLACEHOLDER: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-
 pub async fn fallback(request: Request) -> Response {
     let path = request.uri().path();
     if path == "/api" || path.starts_with("/api/") {
-        return Problem::new(Code::NotFound, "there is no such route; see /api/docs").into_response();
+        return Problem::new(Code::NotFound, "there is no such route; see /api/docs")
+            .into_response();
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Problem::new(Code::MethodNotAllowed, "pages are read with GET")
@@ -73,7 +74,8 @@ fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
     let cache = if path.starts_with("assets/") { IMMUTABLE } else { REVALIDATE };
     let kind = mime_guess::from_path(path).first_or_octet_stream();
 
-    let unchanged = headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == tag.as_bytes());
+    let unchanged =
+        headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == tag.as_bytes());
     let mut response = Response::new(Body::empty());
     if unchanged {
         *response.status_mut() = StatusCode::NOT_MODIFIED;

@@ -202,18 +202,16 @@ pub fn digest(secret: &str) -> String {
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = pairs.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut pairs =
+        pairs.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| [SECURE_COOKIE, PLAIN_COOKIE].contains(name)).map(|(_, value)| value)
 }
 
 /// The header that gives a browser its session, or takes it away (`secret` empty).
 #[must_use]
 pub fn set_cookie(app: &App, headers: &HeaderMap, secret: &str) -> HeaderValue {
-    let (name, secure) = if over_tls(app, headers) {
-        (SECURE_COOKIE, "; Secure")
-    } else {
-        (PLAIN_COOKIE, "")
-    };
+    let (name, secure) =
+        if over_tls(app, headers) { (SECURE_COOKIE, "; Secure") } else { (PLAIN_COOKIE, "") };
     let age_s = if secret.is_empty() { 0 } else { app.session_lifetime_ms() / 1_000 };
     let text = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age_s}{secure}");
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))

@@ -118,13 +118,14 @@ fn check_query(uri: &Uri) -> Result<(), Problem> {
 
 /// Answers that the framework made without a body become problems too.
 fn as_problem(response: Response) -> Response {
-    if response.extensions().get::<Box<Problem>>().is_some() {
+    if response.extensions().get::<Problem>().is_some() {
         return response;
     }
     match response.status() {
         StatusCode::METHOD_NOT_ALLOWED => {
             let allow = response.headers().get(header::ALLOW).cloned();
-            let methods = allow.as_ref().and_then(|v| v.to_str().ok()).unwrap_or("others").to_owned();
+            let methods =
+                allow.as_ref().and_then(|v| v.to_str().ok()).unwrap_or("others").to_owned();
             let detail = format!("this route takes {methods}");
             let problem = Problem::new(Code::MethodNotAllowed, detail);
             match allow {

@@ -87,7 +87,9 @@ impl Place {
     }
 
     fn byte(&mut self, byte: u8) {
-        let (Self::Head(kept) | Self::ChunkLine(kept) | Self::Trailers(kept)) = self else { return };
+        let (Self::Head(kept) | Self::ChunkLine(kept) | Self::Trailers(kept)) = self else {
+            return;
+        };
         let bare_line_feed = byte == b'\n' && kept.last() != Some(&b'\r');
         let bare_return = byte != b'\n' && kept.last() == Some(&b'\r');
         kept.push(byte);
@@ -224,8 +226,14 @@ mod tests {
     #[test]
     fn b17_ambiguous_requests_are_poisoned() {
         for (name, text) in [
-            ("length and encoding", "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            ("encoding and length", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"),
+            (
+                "length and encoding",
+                "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            ),
+            (
+                "encoding and length",
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+            ),
             ("two lengths", "POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n"),
             ("signed length", "POST / HTTP/1.1\r\nContent-Length: +3\r\n\r\n"),
             ("other encoding", "POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n"),
@@ -233,7 +241,10 @@ mod tests {
             ("bare carriage return", "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n"),
             ("folded line", "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n"),
             ("space before colon", "GET / HTTP/1.1\r\nHost : x\r\n\r\n"),
-            ("chunk size with sign", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n+1\r\nx\r\n"),
+            (
+                "chunk size with sign",
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n+1\r\nx\r\n",
+            ),
         ] {
             assert!(matches!(place(text.as_bytes()), Place::Poisoned), "{name}");
         }
@@ -249,7 +260,10 @@ mod tests {
         ] {
             for _ in 0..2 {
                 let twice = text.repeat(2);
-                assert!(matches!(place(twice.as_bytes()), Place::Head(kept) if kept.is_empty()), "{text}");
+                assert!(
+                    matches!(place(twice.as_bytes()), Place::Head(kept) if kept.is_empty()),
+                    "{text}"
+                );
             }
         }
     }

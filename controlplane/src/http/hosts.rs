@@ -138,13 +138,21 @@ mod tests {
     #[test]
     fn b16_only_our_own_names_are_answered() {
         let hosts = hosts("127.0.0.1:7070");
-        let allowed = |host: &str| hosts.allows(&headers(&[("host", host)]), &Uri::from_static("/"));
+        let allowed =
+            |host: &str| hosts.allows(&headers(&[("host", host)]), &Uri::from_static("/"));
         for host in ["localhost:7070", "127.0.0.1", "[::1]:9", "BOX.lan:80", "holdfast.example"] {
             assert!(allowed(host), "{host}");
         }
         for host in [
-            "", "evil.example", "127.1", "2130706433", "0x7f000001", "10.0.0.1", "localhost.evil.example",
-            "localhost:7070@evil", "box.lan.",
+            "",
+            "evil.example",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "10.0.0.1",
+            "localhost.evil.example",
+            "localhost:7070@evil",
+            "box.lan.",
         ] {
             assert!(!allowed(host), "{host}");
         }
@@ -158,7 +166,8 @@ mod tests {
     #[test]
     fn b16_an_unspecified_listener_answers_plain_addresses_only() {
         let hosts = hosts("0.0.0.0:7070");
-        let allowed = |host: &str| hosts.allows(&headers(&[("host", host)]), &Uri::from_static("/"));
+        let allowed =
+            |host: &str| hosts.allows(&headers(&[("host", host)]), &Uri::from_static("/"));
         assert!(allowed("10.0.0.1:7070") && allowed("[fe80::1]"));
         assert!(!allowed("evil.example") && !allowed("127.1"));
     }

@@ -56,13 +56,6 @@ pub async fn metrics(State(app): State<App>) -> Response {
     let help = "Workspaces whose daemon is connected to this replica.";
     family("holdfast_workspaces_connected", "gauge", help, &[(String::new(), connected)]);
 
-    if let Ok(counts) = app.store.chats.count_by_status().await {
-        let rows: Vec<_> = counts
-            .into_iter()
-            .map(|(status, count)| (format!("{{status=\"{status}\"}}"), count))
-            .collect();
-        family("holdfast_chats", "gauge", "Chats that are not archived.", &rows);
-    }
     let rows: Vec<_> = app
         .http
         .metrics

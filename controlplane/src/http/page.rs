@@ -43,9 +43,8 @@ pub fn cursor(list: &str, key: &[&str]) -> String {
 ///
 /// `invalid_cursor` for anything that [`cursor`] did not make for this list.
 pub fn read_cursor<const N: usize>(list: &str, text: &str) -> Result<[String; N], Problem> {
-    let refuse = || {
-        Problem::new(Code::InvalidCursor, "pass back a `next_cursor` of this list, unchanged")
-    };
+    let refuse =
+        || Problem::new(Code::InvalidCursor, "pass back a `next_cursor` of this list, unchanged");
     if text.len() > CURSOR_MAX_BYTES {
         return Err(refuse());
     }
@@ -67,7 +66,9 @@ mod tests {
     fn b12_a_cursor_is_read_back_by_its_own_list_only() {
         let text = cursor("chats", &["7", "chat_x"]);
         assert_eq!(read_cursor::<2>("chats", &text).unwrap(), ["7", "chat_x"]);
-        for (list, text) in [("messages", text.as_str()), ("chats", "%%"), ("chats", ""), ("chats", "AAAA")] {
+        for (list, text) in
+            [("messages", text.as_str()), ("chats", "%%"), ("chats", ""), ("chats", "AAAA")]
+        {
             assert_eq!(read_cursor::<2>(list, text).unwrap_err().code(), "invalid_cursor");
         }
         assert!(read_cursor::<2>("chats", &"A".repeat(10_000)).is_err());

@@ -75,8 +75,9 @@ impl Passwords {
         let Ok(_permit) = self.at_once.acquire().await else { return false };
         let text = password.expose().to_owned();
         let work = self.lifecycle.blocking("password check", move || match hash {
-            Some(hash) => PasswordHash::new(&hash)
-                .is_ok_and(|hash| Argon2::default().verify_password(text.as_bytes(), &hash).is_ok()),
+            Some(hash) => PasswordHash::new(&hash).is_ok_and(|hash| {
+                Argon2::default().verify_password(text.as_bytes(), &hash).is_ok()
+            }),
             None => {
                 let _ = Argon2::default().hash_password(text.as_bytes());
                 false

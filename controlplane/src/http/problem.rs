@@ -21,9 +21,12 @@ use super::code::Code;
 /// Most errors of one body that are listed.
 pub const FIELD_ERRORS_MAX: usize = 20;
 
-/// What went wrong.
+/// What went wrong. One pointer wide, since it is the error of nearly every function here.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
     code: Cow<'static, str>,
     status: StatusCode,
     title: Cow<'static, str>,
@@ -81,7 +84,7 @@ pub struct ProblemView<'a> {
 impl Problem {
     /// A problem with its code's title; `detail` says what happened in this case.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             code: code.as_str().into(),
             status: code.status(),
             title: code.title().into(),
@@ -91,7 +94,7 @@ impl Problem {
             retry_after: None,
             details: BTreeMap::new(),
             headers: Vec::new(),
-        }
+        }))
     }
 
     /// Nothing there, or not yours: the same answer for both.
@@ -120,7 +123,7 @@ impl Problem {
             _ => format!("{place}: {}; {count} errors in all", first.detail),
         };
         let mut problem = Self::new(*code, detail);
-        problem.errors = errors.into_iter().map(|(_, error)| error).collect();
+        problem.0.errors = errors.into_iter().map(|(_, error)| error).collect();
         problem
     }
 
@@ -132,28 +135,28 @@ impl Problem {
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// Adds when to ask again, in the body and as `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
-        self.retry_after = Some(pause);
+        self.0.retry_after = Some(pause);
         self
     }
 
     /// Adds a value that belongs to the code.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
-        self.details.insert(key.to_owned(), value.to_string());
+        self.0.details.insert(key.to_owned(), value.to_string());
         self
     }
 
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -166,19 +169,25 @@ impl Problem {
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &str {
-        &self.code
+        &self.0.code
     }
 
     /// For people.
     #[must_use]
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
+    }
+
+    /// What is wrong with the body.
+    #[must_use]
+    pub fn errors(&self) -> &[FieldError] {
+        &self.0.errors
     }
 
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 }
 
@@ -201,7 +210,7 @@ impl From<WireError> for Problem {
     fn from(error: WireError) -> Self {
         let known = error.known_code();
         let status = known.map_or(502, shared::protocol::ErrorCode::http_status);
-        Self {
+        Self(Box::new(Parts {
             title: title_of(&error.code).into(),
             code: error.code.into(),
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY),
@@ -211,7 +220,7 @@ impl From<WireError> for Problem {
             retry_after: None,
             details: error.details,
             headers: Vec::new(),
-        }
+        }))
     }
 }
 
@@ -219,16 +228,16 @@ impl From<WireError> for Problem {
 fn title_of(code: &str) -> String {
     let words = code.replace('_', " ");
     let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_ascii_uppercase().to_string() + letters.as_str()
-    })
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.status;
-        response.extensions_mut().insert(Box::new(self));
+        *response.status_mut() = self.0.status;
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -236,9 +245,10 @@ impl IntoResponse for Problem {
 /// Writes the body of a problem that a handler or a layer answered.
 #[must_use]
 pub fn render(mut response: Response, request_id: &str, path: &str) -> Response {
-    let Some(problem) = response.extensions_mut().remove::<Box<Problem>>() else {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
+    let problem = problem.0;
     let retry_ms = problem.retry_after.map(|p| u64::try_from(p.as_millis()).unwrap_or(u64::MAX));
     let view = ProblemView {
         kind: format!("/api/errors/{}", problem.code),
@@ -255,10 +265,7 @@ pub fn render(mut response: Response, request_id: &str, path: &str) -> Response 
     };
     let body = serde_json::to_vec(&view).unwrap_or_default();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(pause) = problem.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs().max(1)));

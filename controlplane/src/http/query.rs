@@ -99,9 +99,10 @@ impl Query {
         match self.text("limit")?.map(|text| text.parse::<u32>()) {
             None => Ok(default),
             Some(Ok(limit)) if (1..=max).contains(&limit) => Ok(limit),
-            Some(_) => {
-                Err(Problem::new(Code::InvalidLimit, format!("limit takes a number from 1 to {max}")))
-            }
+            Some(_) => Err(Problem::new(
+                Code::InvalidLimit,
+                format!("limit takes a number from 1 to {max}"),
+            )),
         }
     }
 

@@ -39,7 +39,7 @@ impl From<StoreError> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let code = match &refusal {
-            Refusal::NotAllowed { state, .. } if state.is_busy() => Code::ChatRunning,
+            Refusal::NotAllowed { state, .. } if state.is_runnable() => Code::ChatRunning,
             Refusal::NotAllowed { .. } => Code::ChatNotRunning,
             Refusal::Archived => Code::ChatArchived,
             Refusal::QueueFull { .. } => Code::QueueFull,

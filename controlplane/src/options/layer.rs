@@ -13,7 +13,16 @@ const FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// A secret is never larger.
 const SECRET_MAX_BYTES: u64 = 64 * 1024;
 /// Variables that begin like settings and are none.
-const OTHER_VARIABLES: &[&str] = &["HOLDFAST_AGENTD", "HOLDFAST_CONFIG"];
+const OTHER_VARIABLES: &[&str] = &[
+    "HOLDFAST_AGENTD",
+    "HOLDFAST_CONFIG",
+    // Those of agentd.
+    "HOLDFAST_STATE_DIR",
+    "HOLDFAST_LOG_FORMAT",
+    "HOLDFAST_ROOT",
+    "HOLDFAST_JOIN_TOKEN",
+    "HOLDFAST_JOIN_TOKEN_FILE",
+];
 
 /// A value as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]

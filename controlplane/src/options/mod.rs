@@ -84,6 +84,20 @@ pub struct HttpOptions {
     pub body_limit_bytes: usize,
 }
 
+impl HttpOptions {
+    /// The address that people open, without a trailing slash; `address` is where we really listen.
+    #[must_use]
+    pub fn url(&self, address: SocketAddr) -> String {
+        if let Some(url) = &self.public_url {
+            return url.clone();
+        }
+        if address.ip().is_unspecified() {
+            return format!("http://localhost:{}", address.port());
+        }
+        format!("http://{address}")
+    }
+}
+
 /// The address of a database, which may hold a password.
 #[derive(Clone)]
 pub struct DatabaseUrl(String);

@@ -5,7 +5,7 @@
 //! outside this folder knows SQL.
 
 pub mod chats;
-pub mod db;
+pub(crate) mod db;
 mod error;
 mod only_postgres;
 mod open;

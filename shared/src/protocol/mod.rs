@@ -21,8 +21,6 @@ pub mod close;
 pub mod enroll;
 pub mod error;
 pub mod files;
-#[cfg(test)]
-mod golden;
 pub mod hello;
 pub mod join_token;
 pub mod notice;

@@ -230,8 +230,13 @@ mod tests {
 
     #[test]
     fn null_is_no_value_for_a_required_field_and_none_for_an_optional_one() {
-        assert_eq!(read::<Sample>(br#"{"name":null,"port":1}"#).unwrap_err().code(), "invalid_type");
-        assert!(read::<Sample>(br#"{"name":"n","port":1,"note":null}"#).unwrap().note.is_none());
+        assert_eq!(
+            read::<Sample>(br#"{"name":null,"port":1}"#).unwrap_err().code(),
+            "invalid_type"
+        );
+        let sample = read::<Sample>(br#"{"name":"n","port":1,"note":null}"#).unwrap();
+        assert_eq!((sample.name.as_str(), sample.port), ("n", 1));
+        assert!(sample.note.is_none() && sample.tags.is_none());
     }
 
     fn problem_errors(problem: &Problem) -> Vec<FieldError> {

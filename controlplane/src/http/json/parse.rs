@@ -141,8 +141,9 @@ impl Parser<'_> {
         let whole = !text.contains(['.', 'e', 'E']);
         match text.parse::<Number>() {
             // A whole number that became a float does not fit in 64 bits.
-            Ok(number) if whole && number.is_f64() && text != "-0" => Err(self
-                .fail_at(start, Code::OutOfRange, "the number does not fit in 64 bits")),
+            Ok(number) if whole && number.is_f64() && text != "-0" => {
+                Err(self.fail_at(start, Code::OutOfRange, "the number does not fit in 64 bits"))
+            }
             Ok(number) => Ok(Value::Number(number)),
             Err(_) if is_number(text) => {
                 Err(self.fail_at(start, Code::OutOfRange, "the number is too large"))
@@ -311,7 +312,10 @@ fn is_number(text: &str) -> bool {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
     let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    digits(whole) && digits(fraction) && digits(exponent) && (whole == "0" || !whole.starts_with('0'))
+    digits(whole)
+        && digits(fraction)
+        && digits(exponent)
+        && (whole == "0" || !whole.starts_with('0'))
 }
 
 #[cfg(test)]
@@ -325,7 +329,8 @@ mod tests {
 
     #[test]
     fn b01_what_is_not_json_is_refused_with_the_byte() {
-        for text in ["", "{", "{\"a\":1,}", "[1 2]", "nul", "{} x", "'a'", "\"a", "01", "1.", "+1"] {
+        for text in ["", "{", "{\"a\":1,}", "[1 2]", "nul", "{} x", "'a'", "\"a", "01", "1.", "+1"]
+        {
             let problem = parse(text.as_bytes()).unwrap_err();
             assert_eq!(problem.code(), "invalid_json", "{text}");
             assert!(problem.detail().contains("(byte "), "{text}: {}", problem.detail());

@@ -165,6 +165,12 @@ impl<T: FromJson> FromJson for Patch<T> {
 pub struct Hidden(String);
 
 impl Hidden {
+    /// Hides `text`.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The text, for the one place that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -213,12 +219,13 @@ impl FromJson for Name {
         let text = String::from_json(value, at)?;
         let name = text.trim();
         // Direction marks would let one name look like another.
-        let is_bad = |c: char| c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let is_bad = |c: char| {
+            c.is_control()
+                || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
         match name.chars().count() {
             1..=NAME_MAX_CHARS if !name.chars().any(is_bad) => Some(Self(name.to_owned())),
-            1..=NAME_MAX_CHARS => {
-                at.fail(Code::InvalidValue, "a name has no control characters")
-            }
+            1..=NAME_MAX_CHARS => at.fail(Code::InvalidValue, "a name has no control characters"),
             _ => {
                 let text = format!("a name has 1 to {NAME_MAX_CHARS} characters");
                 at.fail(Code::InvalidValue, text)

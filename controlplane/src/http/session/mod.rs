@@ -5,6 +5,7 @@ mod login;
 mod logout;
 mod me;
 mod setup;
+mod setup_link;
 mod view;
 
 pub use bootstrap::*;
@@ -12,4 +13,6 @@ pub use login::*;
 pub use logout::*;
 pub use me::*;
 pub use setup::*;
+pub use setup_link::new_setup_link;
+pub(super) use view::begin;
 pub use view::{AuthKind, MeView, UserView};

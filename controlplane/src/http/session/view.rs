@@ -62,7 +62,7 @@ impl From<&Caller> for MeView {
 }
 
 /// Begins a session; the answer's header gives the browser its cookie.
-pub(super) async fn begin(
+pub(in crate::http) async fn begin(
     app: &App,
     user: &UserRow,
     headers: &HeaderMap,

@@ -1,6 +1,5 @@
 //! Anthropic Messages, streaming. [`request`] and [`stream`] are pure; this file joins them by HTTP.
 
-mod block;
 mod request;
 mod stream;
 

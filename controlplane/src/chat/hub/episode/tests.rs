@@ -1,5 +1,3 @@
-//! The log against readers of any pace.
-
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,0 +1,399 @@
+//! Builds every service in order and wires the handles; the only such place.
+//!
+//! ```text
+//! options ─► data dir and its lock ─► database ─► secrets ─► fleet ─► chats ─► http
+//! stop:  http and QUIC accept ─► turns park ─► hubs flush ─► links close ─► pool closes ─► exit code
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rand::TryRng;
+use shared::clock::Clock;
+use shared::ids::{IdSource, WorkspaceId};
+use shared::lifecycle::Lifecycle;
+
+use crate::chat::hints::Hints;
+use crate::chat::list::ListHub;
+use crate::chat::service::ChatService;
+use crate::chat::stored_models::StoredModels;
+use crate::chat::worker::Worker;
+use crate::chat::workspace_tools::WorkspaceTools;
+use crate::chat::{Engine, EngineParts};
+use crate::fleet::{
+    CertificateAuthority, Fleet, JoinTokens, ListenError, Listener, ListenerOptions, ListenerParts,
+};
+use crate::http::HttpState;
+use crate::llm::{LlmClient, Registry};
+use crate::options::Options;
+use crate::secrets::{MasterKeyError, SecretBox};
+use crate::store::{DatabaseUrl, OpenError, Store};
+use crate::tools::Catalogue;
+
+/// The address that people open, as the running server last knew it.
+pub const HTTP_URL_SETTING: &str = "http_url";
+/// The UDP port of the daemons, as the running server last knew it.
+pub const QUIC_PORT_SETTING: &str = "quic_port";
+
+/// Every service, by its handle. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Services>);
+
+/// What [`App`] gives access to.
+pub struct Services {
+    /// Rows.
+    pub store: Store,
+    /// Seals what is secret at rest.
+    pub secrets: SecretBox,
+    /// Daemons.
+    pub fleet: Fleet,
+    /// Chats.
+    pub chats: ChatService,
+    /// Viewers of the lists.
+    pub lists: ListHub,
+    /// Wake-ups.
+    pub hints: Hints,
+    /// Model clients.
+    pub registry: Registry,
+    /// The HTTP side's own.
+    pub http: HttpState,
+    /// Starts and ends tasks.
+    pub lifecycle: Lifecycle,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn IdSource>,
+    /// The configuration.
+    pub options: Options,
+    worker: Mutex<Option<Worker>>,
+    quic: OnceLock<Daemons>,
+    _lock: File,
+}
+
+/// What is known once daemons can connect.
+struct Daemons {
+    address: SocketAddr,
+    join_tokens: JoinTokens,
+}
+
+impl Deref for App {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.0
+    }
+}
+
+/// Why the server did not start. The message completes "could not start: …".
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be made or used.
+    #[error("the data directory {path} cannot be used: {source}; pass another one with --data-dir")]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another server uses the data directory.
+    #[error("another controlplane uses {path}; stop it, or pass another --data-dir")]
+    Locked {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The database was not opened.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The master key cannot be used.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({what}): {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// `http` or `quic`.
+        what: &'static str,
+        /// Why, and what to do.
+        reason: String,
+        /// The kind of failure.
+        kind: io::ErrorKind,
+    },
+    /// A service failed while it was built.
+    #[error("{what}: {source}")]
+    Service {
+        /// Which service.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StartError {
+    /// An address that cannot be listened on, with what to do about it.
+    #[must_use]
+    pub fn listen(what: &'static str, address: SocketAddr, error: &io::Error) -> Self {
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("the port is in use; stop the other program or pass another --{what}")
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports under 1024 need a right; pass a higher one".to_owned()
+            }
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+            _ => error.to_string(),
+        };
+        Self::Listen { address, what, reason, kind: error.kind() }
+    }
+
+    /// A service that failed while it was built.
+    pub fn service(
+        what: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Service { what, source: source.into() }
+    }
+}
+
+/// What the outside decides.
+pub struct Surroundings {
+    /// Starts and ends tasks.
+    pub lifecycle: Lifecycle,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn IdSource>,
+}
+
+impl App {
+    /// Builds every service. Nothing listens yet and no chat is driven; see [`crate::serve`].
+    ///
+    /// # Errors
+    ///
+    /// The first service that cannot be built.
+    pub async fn build(
+        options: Options,
+        around: Surroundings,
+        address: SocketAddr,
+        demo: bool,
+        lock: File,
+    ) -> Result<Self, StartError> {
+        let Surroundings { lifecycle, clock, ids } = around;
+        let store = open_store(&options, &clock, &ids).await?;
+        let secrets = SecretBox::open_or_create(&master_key_file(&options))?;
+        let fleet = Fleet::new(Arc::clone(&clock), Arc::clone(&ids));
+        let client = LlmClient::new(Arc::clone(&clock))
+            .map_err(|error| StartError::service("the model client", error))?;
+        let registry = Registry::new(client);
+        let models = StoredModels::new(
+            store.models.clone(),
+            store.providers.clone(),
+            secrets.clone(),
+            registry.clone(),
+        );
+        let catalogue = Arc::new(Catalogue::new());
+        let engine = Engine::new(EngineParts {
+            store: store.clone(),
+            models: Arc::new(models),
+            tools: Arc::new(WorkspaceTools::new(catalogue, fleet.clone(), Arc::clone(&ids))),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            seed: u64::from_le_bytes(seed()?),
+            lifecycle: lifecycle.clone(),
+        });
+        Ok(Self(Arc::new(Services {
+            http: HttpState::new(options.http.clone(), address, lifecycle.clone(), demo),
+            store,
+            secrets,
+            fleet,
+            chats: engine.chats,
+            lists: engine.lists,
+            hints: engine.hints,
+            registry,
+            lifecycle,
+            clock,
+            ids,
+            options,
+            worker: Mutex::new(Some(engine.worker)),
+            quic: OnceLock::new(),
+            _lock: lock,
+        })))
+    }
+
+    /// How long a log-in lasts.
+    #[must_use]
+    pub fn session_lifetime_ms(&self) -> i64 {
+        i64::try_from(self.options.session_lifetime.as_millis()).unwrap_or(i64::MAX / 4)
+    }
+
+    /// Where daemons connect; none: the listener is not up.
+    #[must_use]
+    pub fn quic_address(&self) -> Option<SocketAddr> {
+        self.quic.get().map(|daemons| daemons.address)
+    }
+
+    /// Makes join tokens; none: the listener is not up.
+    #[must_use]
+    pub fn join_tokens(&self) -> Option<&JoinTokens> {
+        self.quic.get().map(|daemons| &daemons.join_tokens)
+    }
+
+    /// Opens the listener for daemons and hands it to the lifecycle.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be had, or the deployment's authority cannot be opened.
+    pub async fn listen_for_daemons(&self) -> Result<(), StartError> {
+        let now_ms = self.clock.now_ms();
+        let ca = CertificateAuthority::open_or_create(&self.store.settings, &self.secrets, now_ms)
+            .await
+            .map_err(|error| StartError::service("the certificate authority", error))?;
+        let pin = ca.pin();
+        let wanted = self.options.quic_listen;
+        let parts = ListenerParts {
+            lifecycle: self.lifecycle.clone(),
+            clock: Arc::clone(&self.clock),
+            store: self.store.clone(),
+            ca: Arc::new(ca),
+            fleet: self.fleet.clone(),
+            replica_id: self.ids.id(),
+        };
+        let listener = Listener::bind(ListenerOptions::at(wanted), parts).map_err(|e| match e {
+            ListenError::Socket { source, .. } => StartError::listen("quic", wanted, &source),
+            error => StartError::service("the listener for daemons", error),
+        })?;
+        let refuse = |error: io::Error| StartError::listen("quic", wanted, &error);
+        let address = listener.address().map_err(refuse)?;
+        let (store, clock) = (self.store.join_tokens.clone(), Arc::clone(&self.clock));
+        let join_tokens = JoinTokens::new(store, clock, pin, address.port());
+        let _ = self.quic.set(Daemons { address, join_tokens });
+        self.lifecycle.spawn_vital("fleet.listener", listener.run());
+        Ok(())
+    }
+
+    /// Hands the chats' worker to the lifecycle. Once; a second call changes nothing.
+    pub fn drive_chats(&self) {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker {
+            self.lifecycle.spawn_vital("chat worker", worker.run(self.lifecycle.soft()));
+        }
+    }
+
+    /// Tells the lists what changes in the fleet, until the soft stop.
+    pub async fn tell_lists_of_the_fleet(self) {
+        let soft = self.lifecycle.soft();
+        let mut changes = self.fleet.changes();
+        let mut told = *changes.borrow_and_update();
+        loop {
+            tokio::select! {
+                () = soft.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            let now = *changes.borrow_and_update();
+            for workspace in self.fleet.changed_since(told) {
+                self.hints.workspace_changed(workspace);
+            }
+            told = now;
+        }
+    }
+
+    /// Remembers the addresses for the commands that work beside this server.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn remember_addresses(&self) -> Result<(), StartError> {
+        let failed = |error| StartError::service("the database", Box::new(error));
+        let url = self.http.url();
+        self.store.settings.set(HTTP_URL_SETTING, url.as_bytes()).await.map_err(failed)?;
+        if let Some(address) = self.quic_address() {
+            let port = address.port().to_string();
+            self.store.settings.set(QUIC_PORT_SETTING, port.as_bytes()).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// What the lists show of a workspace may have changed.
+    pub fn workspace_changed(&self, id: WorkspaceId) {
+        self.hints.workspace_changed(id);
+    }
+}
+
+/// For the jitter of retries.
+fn seed() -> Result<[u8; 8], StartError> {
+    let mut seed = [0; 8];
+    let filled = rand::rngs::SysRng.try_fill_bytes(&mut seed);
+    filled.map_err(|error| StartError::service("the system's randomness", error))?;
+    Ok(seed)
+}
+
+/// Opens the database of the configuration: the one named, or SQLite in the data directory.
+///
+/// # Errors
+///
+/// Why it was not opened.
+pub async fn open_store(
+    options: &Options,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn IdSource>,
+) -> Result<Store, OpenError> {
+    let url = match &options.database_url {
+        Some(url) => match url.expose().strip_prefix("sqlite:") {
+            Some(path) => DatabaseUrl::Sqlite(path.trim_start_matches("//").into()),
+            None => DatabaseUrl::Postgres(url.expose().to_owned()),
+        },
+        None => DatabaseUrl::Sqlite(options.data_dir.join("holdfast.db")),
+    };
+    Store::open(&url, Arc::clone(clock), Arc::clone(ids)).await
+}
+
+/// Where the key that seals secrets is.
+#[must_use]
+pub fn master_key_file(options: &Options) -> PathBuf {
+    options.master_key_file.clone().unwrap_or_else(|| options.data_dir.join("master.key"))
+}
+
+/// Makes the data directory, for its owner alone.
+///
+/// # Errors
+///
+/// When it cannot be made, or is no directory.
+pub fn prepare_data_dir(path: &Path) -> Result<(), StartError> {
+    let refuse = |source| StartError::DataDir { path: path.to_owned(), source };
+    match fs::metadata(path) {
+        Ok(meta) if !meta.is_dir() => Err(refuse(io::ErrorKind::NotADirectory.into())),
+        Ok(meta) => {
+            // It holds keys: whoever made it, others have no business in it.
+            let mode = meta.permissions().mode();
+            if mode & 0o077 == 0 {
+                return Ok(());
+            }
+            fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700)).map_err(refuse)
+        }
+        Err(_) => fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse),
+    }
+}
+
+/// Makes the data directory and takes it for this program alone; the kernel gives it back however we
+/// end.
+///
+/// # Errors
+///
+/// When it cannot be made, or another server has it.
+pub fn lock_data_dir(data_dir: &Path) -> Result<File, StartError> {
+    prepare_data_dir(data_dir)?;
+    let refuse = |source| StartError::DataDir { path: data_dir.to_owned(), source };
+    let file = File::create(data_dir.join("lock")).map_err(refuse)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::Locked { path: data_dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(refuse(source)),
+    }
+}

@@ -1,0 +1,87 @@
+//! `POST /api/v1/chats`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use shared::ids::{ModelId, WorkspaceId};
+use utoipa::ToSchema;
+
+use super::content::{PartBody, parts};
+use super::view::{ChatView, ModeBody, check_model};
+use crate::app::App;
+use crate::chat::event::MessageView;
+use crate::chat::service::BeginChat;
+use crate::http::auth::Caller;
+use crate::http::code::Code;
+use crate::http::json::{Json, Name, body};
+use crate::http::problem::Problem;
+use crate::store::StoreError;
+
+body! {
+    /// A chat to be begun.
+    pub struct ChatBody {
+        /// Where its tools work; none: it has no tools.
+        #[schema(value_type = Option<String>)]
+        pub workspace_id: Option<WorkspaceId>,
+        /// Who answers; none: the default model.
+        #[schema(value_type = Option<String>)]
+        pub model_id: Option<ModelId>,
+        /// The first message.
+        pub content: Vec<PartBody>,
+        /// What the agent may do; none: `auto`.
+        pub mode: Option<ModeBody>,
+        /// None: the first words of the message.
+        #[schema(value_type = Option<String>)]
+        pub title: Option<Name>,
+    }
+}
+
+/// A chat that was begun.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BegunView {
+    /// The chat; it is running.
+    pub chat: ChatView,
+    /// Its first message.
+    pub message: MessageView,
+}
+
+/// Begins a chat. It is running when the answer comes.
+#[utoipa::path(post, path = "/chats", tag = "chats", request_body = ChatBody,
+    responses((status = 201, body = BegunView)))]
+pub async fn create_chat(
+    State(app): State<App>,
+    caller: Caller,
+    Json(body): Json<ChatBody>,
+) -> Result<(StatusCode, axum::Json<BegunView>), Problem> {
+    let content = parts(body.content)?;
+    check_model(&app, body.model_id).await?;
+    if body.model_id.is_none() && app.store.models.default_model().await?.is_none() {
+        return Err(Problem::new(Code::NoModel, "no model is set up")
+            .hint("add a provider and a model in the settings"));
+    }
+    if let Some(id) = body.workspace_id
+        && app.store.workspaces.workspace(id).await?.is_none()
+    {
+        return Err(no_workspace());
+    }
+    let begin = BeginChat {
+        owner: caller.user_id,
+        workspace_id: body.workspace_id,
+        model_id: body.model_id,
+        mode: body.mode.unwrap_or(ModeBody::Auto).as_str().to_owned(),
+        title: body.title.map(Name::into_inner),
+        content,
+    };
+    let (chat, message) = match app.chats.create(begin).await {
+        Ok(begun) => begun,
+        // It went between the check and the insert.
+        Err(StoreError::Conflict) => return Err(no_workspace()),
+        Err(error) => return Err(error.into()),
+    };
+    let chat = ChatView::new(&chat, Vec::new());
+    Ok((StatusCode::CREATED, axum::Json(BegunView { chat, message: message.view() })))
+}
+
+fn no_workspace() -> Problem {
+    Problem::of_field(Code::InvalidValue, "/workspace_id", "there is no such workspace")
+}

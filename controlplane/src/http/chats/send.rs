@@ -1,0 +1,71 @@
+//! `POST /api/v1/chats/{id}/messages`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use shared::ids::{ChatId, ModelId};
+
+use super::content::{PartBody, parts};
+use super::view::check_model;
+use crate::app::App;
+use crate::chat::event::{MessageView, QueuedView};
+use crate::chat::machine::Busy;
+use crate::chat::service::Say;
+use crate::http::auth::Caller;
+use crate::http::json::{Json, body, choice};
+use crate::http::problem::Problem;
+use crate::http::query::Path;
+use crate::store::chats::Delivery;
+
+choice! {
+    /// What to do with a message while a turn is in progress.
+    pub enum BusyBody {
+        /// Answer it when the turn is over.
+        Queue = "queue",
+        /// Deliver it after the running tools.
+        Steer = "steer",
+        /// Stop the turn and answer it.
+        Interrupt = "interrupt",
+    }
+}
+
+body! {
+    /// Something to say.
+    pub struct MessageBody {
+        /// What is said.
+        pub content: Vec<PartBody>,
+        /// Who answers this and what follows; none: the chat's model.
+        #[schema(value_type = Option<String>)]
+        pub model_id: Option<ModelId>,
+        /// While a turn is in progress; none: `queue`.
+        pub busy: Option<BusyBody>,
+    }
+}
+
+/// Says something in a chat.
+///
+/// 201 with the message: a turn has begun. 202 with the queued message: it waits. 409 `queue_full`:
+/// 20 messages wait already; 409 `chat_archived`.
+#[utoipa::path(post, path = "/chats/{id}/messages", tag = "chats", params(("id" = String, Path,)),
+    request_body = MessageBody,
+    responses((status = 201, body = MessageView), (status = 202, body = QueuedView)))]
+pub async fn send_message(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<ChatId>,
+    Json(body): Json<MessageBody>,
+) -> Result<Response, Problem> {
+    let content = parts(body.content)?;
+    check_model(&app, body.model_id).await?;
+    let busy = match body.busy.unwrap_or(BusyBody::Queue) {
+        BusyBody::Queue => Busy::Queue,
+        BusyBody::Steer => Busy::Steer,
+        BusyBody::Interrupt => Busy::Interrupt,
+    };
+    let say = Say { content, model_id: body.model_id, busy };
+    let (_, delivery) = app.chats.send(caller.user_id, id, say).await?;
+    Ok(match delivery {
+        Delivery::Message(row) => (StatusCode::CREATED, axum::Json(row.view())).into_response(),
+        Delivery::Queued(row) => (StatusCode::ACCEPTED, axum::Json(row.view())).into_response(),
+    })
+}

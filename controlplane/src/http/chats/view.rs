@@ -1,0 +1,83 @@
+//! What a chat looks like from outside.
+
+use serde::Serialize;
+use shared::ids::{ChatId, ModelId, UserId};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::chat::event::{ChatErrorView, ChatHead, QueuedView};
+use crate::http::code::Code;
+use crate::http::json::choice;
+use crate::http::problem::Problem;
+use crate::store::chats::{ChatRow, ChatSnapshot, QueuedRow};
+
+choice! {
+    /// What the agent may do.
+    pub enum ModeBody {
+        /// Everything that changes something is asked for first.
+        Ask = "ask",
+        /// Look and plan, change nothing.
+        Plan = "plan",
+        /// Change files, ask for the rest.
+        Edit = "edit",
+        /// Everything inside the workspace.
+        Auto = "auto",
+    }
+}
+
+/// A chat.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChatView {
+    #[serde(flatten)]
+    head: ChatHead,
+    /// Whose it is.
+    #[schema(value_type = String)]
+    owner_id: UserId,
+    /// Messages that wait, in order.
+    queue: Vec<QueuedView>,
+    /// Why it stopped, while its status says so.
+    last_error: Option<ChatErrorView>,
+    /// What it waits for from a person or a client.
+    #[schema(value_type = Vec<Object>)]
+    actions: Vec<serde_json::Value>,
+}
+
+impl ChatView {
+    pub(super) fn new(row: &ChatRow, queue: Vec<QueuedView>) -> Self {
+        Self {
+            head: row.head(),
+            owner_id: row.owner_id,
+            queue,
+            last_error: row.last_error.clone(),
+            actions: Vec::new(),
+        }
+    }
+}
+
+impl From<ChatSnapshot> for ChatView {
+    fn from(snapshot: ChatSnapshot) -> Self {
+        let queue = snapshot.queue.iter().map(QueuedRow::view).collect();
+        Self::new(&snapshot.chat, queue)
+    }
+}
+
+/// The chat as it is now, with its queue and without its messages.
+pub(super) async fn now(app: &App, user: UserId, id: ChatId) -> Result<ChatView, Problem> {
+    Ok(app.chats.snapshot(user, id, i64::MAX).await?.into())
+}
+
+/// Refuses a model that is not there or is switched off.
+pub(super) async fn check_model(app: &App, model: Option<ModelId>) -> Result<(), Problem> {
+    let Some(id) = model else { return Ok(()) };
+    match app.store.models.model(id).await? {
+        Some(row) if row.enabled => Ok(()),
+        Some(_) => {
+            let detail = "the model is switched off";
+            Err(Problem::of_field(Code::InvalidValue, "/model_id", detail))
+        }
+        None => {
+            let detail = "there is no such model";
+            Err(Problem::of_field(Code::InvalidValue, "/model_id", detail))
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Processes of a workspace: started, watched, read, signalled by a person or a program.
+
+mod follow;
+mod get;
+mod list;
+mod output;
+mod signal;
+mod start;
+mod stdin;
+mod view;
+
+pub use follow::*;
+pub use get::*;
+pub use list::*;
+pub use output::*;
+pub use signal::*;
+pub use start::*;
+pub use stdin::*;
+pub use view::{ExitView, ProcessErrorView, ProcessStateView, ProcessView};

@@ -1,0 +1,67 @@
+//! `GET /api/v1/workspaces/{id}/processes/{process}/output`.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use shared::ids::{ProcessId, WorkspaceId};
+use shared::limits::OUTPUT_PAGE_MAX_BYTES;
+use shared::protocol::process::ReadOutput;
+
+use crate::app::App;
+use crate::http::code::Code;
+use crate::http::operate::READ_DEADLINE;
+use crate::http::problem::Problem;
+use crate::http::query::{Path, Query};
+use crate::http::raw;
+use crate::http::workspaces::link;
+
+const DEFAULT_BYTES: u64 = 1024 * 1024;
+
+/// One page of raw output, both streams in the order they were written.
+///
+/// The headers say where the page stands: `Holdfast-Offset`, `Holdfast-Next-Offset`, `Holdfast-Total`, and
+/// `Holdfast-Dropped-From` and `-To` for what is no longer there.
+#[utoipa::path(get, path = "/workspaces/{id}/processes/{process}/output", tag = "processes",
+    params(("id" = String, Path,), ("process" = String, Path,),
+        ("offset" = Option<u64>, Query, description = "The first byte; 0 by default"),
+        ("limit" = Option<u64>, Query, description = "At most so many bytes, 1 to 4 MiB"),
+        ("tail" = Option<u64>, Query, description = "The last so many bytes, instead of an offset")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
+pub async fn process_output(
+    State(app): State<App>,
+    Path((id, process_id)): Path<(WorkspaceId, ProcessId)>,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let offset = query.parse::<u64>("offset", "a number of bytes")?;
+    let tail = query.parse::<u64>("tail", "a number of bytes")?;
+    let limit = query.parse::<u64>("limit", "a number of bytes")?.unwrap_or(DEFAULT_BYTES);
+    query.finish()?;
+    if !(1..=OUTPUT_PAGE_MAX_BYTES).contains(&limit) {
+        let detail = format!("limit takes a number from 1 to {OUTPUT_PAGE_MAX_BYTES}");
+        return Err(Problem::new(Code::InvalidLimit, detail));
+    }
+    let (offset, from_end) = match (offset, tail) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::new(Code::InvalidQuery, "either offset or tail, not both"));
+        }
+        (_, Some(tail)) => (tail, true),
+        (offset, None) => (offset.unwrap_or(0), false),
+    };
+    let request = ReadOutput { process_id, offset, limit_bytes: limit, from_end };
+    let link = link(&app, id).await?;
+    let (page, body) = link.read_raw(&request, READ_DEADLINE).await?;
+
+    let number =
+        |name: &'static str, value: u64| (HeaderName::from_static(name), HeaderValue::from(value));
+    let headers = [
+        number("holdfast-offset", page.offset),
+        number("holdfast-next-offset", page.offset + page.len),
+        number("holdfast-total", page.process.output_total),
+        number("holdfast-dropped-from", page.process.dropped_from),
+        number("holdfast-dropped-to", page.process.dropped_to),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CONTENT_LENGTH, HeaderValue::from(page.len)),
+    ];
+    Ok((headers, Body::from_stream(raw::stream(body))).into_response())
+}

@@ -1,0 +1,101 @@
+//! `GET /api/v1/chats/{id}/stream` (WebSocket) and `GET /api/v1/chats/{id}/events` (SSE).
+
+use async_trait::async_trait;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde_json::Value;
+use shared::ids::ChatId;
+
+use super::seats::Seat;
+use super::source::{Source, SourceEnd};
+use super::{socket, sse, upgrade};
+use crate::app::App;
+use crate::chat::event::{Cursor, Envelope, InvalidCursor};
+use crate::chat::stream::{StreamEnd, Subscription};
+use crate::http::auth::Caller;
+use crate::http::problem::Problem;
+use crate::http::query::{Path, Query};
+
+/// Follows a chat over a WebSocket: text frames with arrays of events.
+///
+/// First what is (messages, queue, status, error, actions, retry, preview), then `ready`, then what comes. With
+/// the `cursor` of the last event one goes on exactly after it; a cursor that cannot be resumed is
+/// answered with `resync` and everything anew.
+#[utoipa::path(get, path = "/chats/{id}/stream", tag = "streams",
+    params(("id" = String, Path,), ("cursor" = Option<String>, Query, description = "Go on after this event")),
+    responses((status = 101, description = "WebSocket", body = Vec<Envelope>)))]
+pub async fn chat_stream(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<ChatId>,
+    mut query: Query,
+    request: Request,
+) -> Result<Response, Problem> {
+    let cursor = query.text("cursor")?;
+    query.finish()?;
+    let (mut parts, _) = request.into_parts();
+    let upgrade = upgrade::upgrade(&mut parts).await?;
+    let seat = app.http.streams.take(caller.user_id)?;
+    let source = subscribe(&app, &caller, id, cursor).await?;
+    Ok(upgrade.on_upgrade(move |websocket| async move {
+        let lifecycle = app.lifecycle.clone();
+        lifecycle.spawn_serving("chat stream", serve(app, websocket, source, seat));
+    }))
+}
+
+async fn serve(app: App, websocket: axum::extract::ws::WebSocket, source: impl Source, seat: Seat) {
+    socket::serve(app, websocket, source).await;
+    drop(seat);
+}
+
+/// Follows a chat as server-sent events: `id` is the cursor, `event` the type, `data` the event.
+///
+/// The same events as the WebSocket's; `Last-Event-ID` or `cursor` goes on after one.
+#[utoipa::path(get, path = "/chats/{id}/events", tag = "streams",
+    params(("id" = String, Path,), ("cursor" = Option<String>, Query, description = "Go on after this event"),
+        ("Last-Event-ID" = Option<String>, Header,)),
+    responses((status = 200, body = Envelope, content_type = "text/event-stream")))]
+pub async fn chat_events(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<ChatId>,
+    headers: HeaderMap,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let cursor = query.text("cursor")?;
+    query.finish()?;
+    let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("").to_owned());
+    let seat = app.http.streams.take(caller.user_id)?;
+    let source = subscribe(&app, &caller, id, last.or(cursor)).await?;
+    Ok(sse::answer(source, seat, app.lifecycle.soft()))
+}
+
+async fn subscribe(
+    app: &App,
+    caller: &Caller,
+    id: ChatId,
+    cursor: Option<String>,
+) -> Result<ChatSource, Problem> {
+    let cursor: Option<Result<Cursor, InvalidCursor>> =
+        cursor.filter(|text| !text.is_empty()).map(|text| text.parse());
+    Ok(ChatSource(app.chats.subscribe(caller.user_id, id, cursor).await?))
+}
+
+struct ChatSource(Subscription);
+
+#[async_trait]
+impl Source for ChatSource {
+    async fn next(&mut self) -> Result<Vec<Value>, SourceEnd> {
+        match self.0.next().await {
+            Ok(events) => Ok(events.iter().filter_map(|e| serde_json::to_value(e).ok()).collect()),
+            Err(StreamEnd::NotFound) => Err(SourceEnd::NotFound),
+            Err(StreamEnd::Unavailable(_)) => Err(SourceEnd::Unavailable),
+        }
+    }
+
+    async fn overrun(&self) {
+        let mut lag = self.0.lag();
+        lag.exceeded().await;
+    }
+}

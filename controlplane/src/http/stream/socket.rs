@@ -1,0 +1,174 @@
+//! One WebSocket: events go out, nearly nothing comes in, and nobody waits for ever.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tungstenite::Error as Broken;
+use tungstenite::error::CapacityError;
+
+use super::source::{Source, SourceEnd};
+use crate::app::App;
+use crate::http::code::Code;
+use crate::http::json::parse;
+
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Silence of the other side after which it counts as gone.
+const PONG_PATIENCE: Duration = Duration::from_secs(60);
+/// A close frame that nobody takes is not worth more.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+/// Frames a client may send at once before each further one waits.
+const FRAMES_FREE: u32 = 20;
+const FRAME_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a socket is closed: code and reason.
+struct Ending(u16, String);
+
+/// Serves one socket until its end.
+pub async fn serve(app: App, socket: WebSocket, mut source: impl Source) {
+    let (sink, stream) = socket.split();
+    let now = Instant::from_std(app.clock.now());
+    let mut socket = Socket {
+        out: Out { sink, cursor: String::new() },
+        stream,
+        soft: app.lifecycle.soft(),
+        heard_at: now,
+        frames: 0,
+        request_id_source: app.clone(),
+    };
+    let Ending(code, reason) = socket.run(&mut source).await;
+    let frame = CloseFrame { code, reason: reason.into() };
+    let close = socket.out.sink.send(Message::Close(Some(frame)));
+    let _ = tokio::time::timeout(CLOSE_PATIENCE, close).await;
+}
+
+struct Socket {
+    out: Out,
+    stream: SplitStream<WebSocket>,
+    soft: CancellationToken,
+    heard_at: Instant,
+    frames: u32,
+    request_id_source: App,
+}
+
+struct Out {
+    sink: SplitSink<WebSocket, Message>,
+    /// Of the last event that was handed to the socket whole.
+    cursor: String,
+}
+
+impl Socket {
+    async fn run(&mut self, source: &mut impl Source) -> Ending {
+        let mut ticks = tokio::time::interval(PING_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = self.soft.cancelled() => Err(Ending(1001, "shutting_down".to_owned())),
+                _ = ticks.tick() => self.tick().await,
+                message = self.stream.next() => self.hear(message).await,
+                batch = source.next() => self.tell(batch, source).await,
+            };
+            if let Err(ending) = step {
+                return ending;
+            }
+        }
+    }
+
+    async fn tell(
+        &mut self,
+        batch: Result<Vec<Value>, SourceEnd>,
+        source: &impl Source,
+    ) -> Result<(), Ending> {
+        let events = batch.map_err(|end| match end {
+            SourceEnd::NotFound => Ending(4404, Code::NotFound.as_str().to_owned()),
+            SourceEnd::Unavailable => Ending(1013, Code::Unavailable.as_str().to_owned()),
+        })?;
+        let cursor = events.iter().rev().find_map(|event| event["cursor"].as_str());
+        let cursor = cursor.map(str::to_owned);
+        let text = Value::Array(events).to_string();
+        tokio::select! {
+            sent = self.out.send(Message::text(text)) => sent?,
+            () = source.overrun() => {
+                let reason = format!("{} {}", Code::SlowConsumer.as_str(), self.out.cursor);
+                return Err(Ending(4008, reason));
+            }
+        }
+        if let Some(cursor) = cursor {
+            self.out.cursor = cursor;
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self) -> Result<(), Ending> {
+        self.frames = 0;
+        if self.heard_at.elapsed() > PONG_PATIENCE {
+            return Err(Ending(4408, Code::PingTimeout.as_str().to_owned()));
+        }
+        let ping = self.out.send(Message::Ping(bytes::Bytes::new()));
+        // A socket that takes nothing is found by the silence, or by its lag.
+        tokio::time::timeout(CLOSE_PATIENCE, ping).await.unwrap_or(Ok(()))
+    }
+
+    async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Ending> {
+        self.frames = self.frames.saturating_add(1);
+        if self.frames > FRAMES_FREE {
+            tokio::time::sleep(FRAME_PAUSE).await;
+        }
+        let message = match message {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(broken(error)),
+            None => return Err(Ending(1000, String::new())),
+        };
+        self.heard_at = Instant::now();
+        match message {
+            Message::Text(text) => self.answer(text.as_str()).await,
+            Message::Binary(_) => Err(Ending(1003, "text frames only".to_owned())),
+            Message::Close(_) => Err(Ending(1000, String::new())),
+            Message::Ping(_) | Message::Pong(_) => Ok(()),
+        }
+    }
+
+    /// A client may say `{"type":"ping"}` and is answered; anything else is told what is wrong.
+    async fn answer(&mut self, text: &str) -> Result<(), Ending> {
+        let (code, detail) = match parse(text.as_bytes()) {
+            Err(problem) => (Code::InvalidEvent, problem.detail().to_owned()),
+            Ok(event) => match event.get("type").and_then(Value::as_str) {
+                Some("ping") => {
+                    return self.out.send(Message::text(r#"[{"type":"ping"}]"#)).await;
+                }
+                Some("pong") => return Ok(()),
+                Some(_) => (Code::UnknownType, "a client may send ping and pong".to_owned()),
+                None => (Code::InvalidEvent, "an object with a type is due".to_owned()),
+            },
+        };
+        let ids = &self.request_id_source.ids;
+        let request_id = ids.id::<shared::ids::RequestId>();
+        let problem = json!([{"type": "problem", "code": code.as_str(), "detail": detail,
+            "request_id": request_id}]);
+        self.out.send(Message::text(problem.to_string())).await
+    }
+}
+
+impl Out {
+    async fn send(&mut self, message: Message) -> Result<(), Ending> {
+        self.sink.send(message).await.map_err(broken)
+    }
+}
+
+/// Which close code belongs to a fault of the other side.
+fn broken(error: axum::Error) -> Ending {
+    let error = error.into_inner();
+    let (code, reason) = match error.downcast_ref::<Broken>() {
+        Some(Broken::Utf8(_)) => (1007, "invalid UTF-8"),
+        Some(Broken::Capacity(CapacityError::MessageTooLong { .. })) => (1009, "too large"),
+        Some(Broken::Capacity(_)) => (1009, "too large"),
+        Some(Broken::Protocol(_)) => (1002, "protocol error"),
+        _ => (1000, ""),
+    };
+    Ending(code, reason.to_owned())
+}

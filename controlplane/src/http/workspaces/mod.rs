@@ -1,0 +1,17 @@
+//! Workspaces and the tokens with which their daemons join.
+
+mod create;
+mod delete;
+mod get;
+mod join_token;
+mod list;
+mod patch;
+mod view;
+
+pub use create::*;
+pub use delete::*;
+pub use get::*;
+pub use join_token::*;
+pub use list::*;
+pub use patch::*;
+pub use view::{WorkspaceStatus, WorkspaceView, link};

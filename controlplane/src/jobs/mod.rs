@@ -1,0 +1,5 @@
+//! Work that nobody waits for.
+
+mod cleanup;
+
+pub use cleanup::run as cleanup;
