@@ -6,6 +6,7 @@
 //! link      enrol, connect, call, follow, cut, resume, renew, displace, restart
 //! peers     who is let in: rows B38 and B39
 //! frames    what is said: rows B40 to B45 and B47
+//! schedules seeded cuts over an in-memory link, with the real journal
 //! joining   join tokens: row B100
 //! ```
 
@@ -13,6 +14,7 @@ mod frames;
 mod joining;
 mod link;
 mod peers;
+mod schedules;
 mod stranger;
 mod world;
 

@@ -1,7 +1,7 @@
 //! A control plane's fleet over a real database, and daemons with a double for a dispatch.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -172,9 +172,7 @@ impl World {
         let lifecycle = Lifecycle::new();
         let identity = self.identity_dir(name);
         let journal = self.identity_dir(&format!("{name}.journal"));
-        let (journal, _) =
-            JournalHandle::open(&journal, &lifecycle, Arc::clone(&self.clock)).unwrap();
-        let double = Arc::new(Double { journal, runs: AtomicU64::new(0) });
+        let double = Arc::new(Double::open(&journal, &lifecycle, Arc::clone(&self.clock)));
         let options = LinkOptions {
             key: DeviceKey::load(&identity).unwrap().unwrap(),
             enrolment: Enrolment::load(&identity).unwrap().unwrap(),
@@ -242,7 +240,9 @@ pub async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
 /// Answers a few methods in a fixed way; the one operation goes through the real journal.
 pub struct Double {
     pub journal: JournalHandle,
-    /// How often the operation had its effect.
+    /// How often the operation arrived.
+    pub arrivals: AtomicU64,
+    /// How often it had its effect.
     pub runs: AtomicU64,
 }
 
@@ -269,6 +269,12 @@ impl Dispatch for Double {
 }
 
 impl Double {
+    /// A double whose journal is in `dir`.
+    pub fn open(dir: &Path, lifecycle: &Lifecycle, clock: Arc<dyn Clock>) -> Self {
+        let (journal, _) = JournalHandle::open(dir, lifecycle, clock).unwrap();
+        Self { journal, arrivals: AtomicU64::new(0), runs: AtomicU64::new(0) }
+    }
+
     async fn delete(&self, mut call: IncomingCall) {
         let request = match call.decode::<DeleteFile>() {
             Ok(request) => request,
@@ -277,6 +283,7 @@ impl Double {
                 return;
             }
         };
+        self.arrivals.fetch_add(1, Ordering::SeqCst);
         let op = call.header.id.parse().unwrap();
         let fence = call.header.fence.clone().unwrap();
         let outcome = match self.journal.begin(op, &fence, DeleteFile::NAME).await {
