@@ -9,9 +9,13 @@ use std::time::Duration;
 pub const MESSAGE_FRAME_MAX_BYTES: usize = 1024 * 1024;
 /// Largest raw frame, in bytes.
 pub const RAW_FRAME_MAX_BYTES: usize = 256 * 1024;
-/// Streams a peer may have open at once. Each one the peer may open costs memory on an idle
-/// connection (375 KiB at 4,096, 40 KiB at 100), so the number is small and calls queue.
+/// Streams that a daemon may have open towards the control plane. Each one a peer may open costs
+/// memory on an idle connection (375 KiB at 4,096, 40 KiB at 100), and the control plane holds
+/// thousands of connections, so the number is small.
 pub const STREAMS_PER_PEER: u32 = 64;
+/// Streams that the control plane may have open towards a daemon. A daemon holds one connection,
+/// so followers and waits of many chats cost it little (22 KiB).
+pub const STREAMS_TO_DAEMON: u32 = 256;
 /// Longest wait for the first hello on a fresh link.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
 /// Interval of QUIC keep-alives.

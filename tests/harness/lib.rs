@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! api        speaks HTTP, WebSocket and server-sent events as any client would
+//! postgres   a private Postgres from installed binaries
 //! programs   the two real programs: start, kill -9, start again
 //! gate       holds a program at a named fault point
 //! relay      sits in the link and can be cut
@@ -13,6 +14,7 @@
 pub mod api;
 pub mod fake_llm;
 pub mod gate;
+pub mod postgres;
 pub mod programs;
 pub mod relay;
 pub mod stream;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::api::Api;
+use crate::fake_llm::{Answer, FakeLlm, Format};
 use crate::programs::{Programs, Setting, bin_dir};
 use crate::relay::Relay;
 use crate::stream::ChatStream;
@@ -21,6 +22,8 @@ pub struct World {
     pub programs: Programs,
     /// Between the two, if the story asked for it.
     pub relay: Option<Relay>,
+    /// The model server, if it is not the scripted provider.
+    pub fake: Option<FakeLlm>,
 }
 
 /// A chat and somebody who watches it.
@@ -31,30 +34,58 @@ pub struct Chat {
     pub stream: ChatStream,
 }
 
+/// Who answers as the model.
+pub enum Model {
+    /// The product's scripted provider with these turns (`docs/scripted-provider.md`).
+    Scripted(Value),
+    /// A server that is reached by base URL and key, with answers for the model `test`.
+    Served(FakeLlm, Format),
+}
+
 impl World {
-    /// Everything joined. `turns` are those of a scenario file: `docs/scripted-provider.md`.
+    /// Everything joined, with a scripted model.
     pub async fn new(turns: Value) -> Result<Self> {
-        Self::with(Setting::default(), turns, false).await
+        Self::with(Setting::default(), Model::Scripted(turns), false).await
     }
 
     /// The same, with a relay in the link that can be cut.
     pub async fn with_relay(turns: Value) -> Result<Self> {
-        Self::with(Setting::default(), turns, true).await
+        Self::with(Setting::default(), Model::Scripted(turns), true).await
     }
 
-    /// The same, with programs started in another way.
-    pub async fn with(setting: Setting, turns: Value, has_relay: bool) -> Result<Self> {
+    /// Everything joined, with a model server of one of the wire formats.
+    pub async fn served(format: Format, answers: Vec<Answer>) -> Result<Self> {
+        let fake = FakeLlm::start().await?;
+        fake.play("test", answers);
+        Self::with(Setting::default(), Model::Served(fake, format), false).await
+    }
+
+    /// Everything joined.
+    pub async fn with(setting: Setting, model: Model, has_relay: bool) -> Result<Self> {
         let mut programs = Programs::start(setting).await?;
-        let scenario = programs.home().join("scenario.json");
-        std::fs::write(&scenario, json!({"title": "a story", "turns": turns}).to_string())?;
-        let path = scenario.to_str().context("the temporary folder has a plain name")?;
-        programs.model("scripted", path).await?;
+        let fake = match model {
+            Model::Scripted(turns) => {
+                let scenario = programs.home().join("scenario.json");
+                std::fs::write(&scenario, json!({"title": "a story", "turns": turns}).to_string())?;
+                let path = scenario.to_str().context("the temporary folder has a plain name")?;
+                programs.model("scripted", path).await?;
+                None
+            }
+            Model::Served(fake, format) => {
+                let kind = match format {
+                    Format::Anthropic => "anthropic",
+                    Format::Chat => "openai_compatible",
+                };
+                programs.model(kind, &fake.base_url(format)).await?;
+                Some(fake)
+            }
+        };
         let relay = match has_relay {
             true => Some(Relay::start(programs.quic().parse()?)?),
             false => None,
         };
         programs.join_through(relay.as_ref().map(Relay::port)).await?;
-        Ok(Self { programs, relay })
+        Ok(Self { programs, relay, fake })
     }
 
     /// The administrator's client.

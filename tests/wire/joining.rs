@@ -88,6 +88,7 @@ async fn a_second_daemon_takes_the_workspace_over_and_the_first_is_out() {
     first.lost().await;
     let second = world.start("second", first.workspace.clone());
     second.connected().await;
+    assert!(first.way.presence().connected, "a way outlives the daemons of its workspace");
     let fault = first.link.status().fault.expect("the first was told");
     assert_eq!(fault.name, "certificate", "{}", fault.text);
 }

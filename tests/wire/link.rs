@@ -26,7 +26,8 @@ fn now() -> Instant {
     SystemClock.now()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// On one thread, as the daemon runs.
+#[tokio::test]
 async fn a_daemon_joins_connects_and_answers() {
     let world = World::new().await;
     let daemon = world.daemon("big box").await;
@@ -86,6 +87,8 @@ async fn a_wall_of_readers_does_not_stand_in_the_way_of_an_operation() {
     }
     let operation = world.operation(1, "00");
     within("the operation gets through", daemon.way.operate(&operation, &delete())).await.unwrap();
+    let query = QueryOperation { op_id: world.ids.id() };
+    within("a short read gets through", daemon.way.read(&query, Deadline::NONE)).await.unwrap();
     assert_eq!(readers.len(), 200);
     readers.shutdown().await;
 }

@@ -105,7 +105,7 @@ async fn b38_only_the_certificate_of_an_enrolled_daemon_opens_a_link() {
     daemon.connected().await;
     row.check("the honest one", true, ());
     world.store.workspaces.set_device(daemon.workspace.id, None).await.unwrap();
-    world.fleet.forget(daemon.workspace.id);
+    world.fleet.revoke(daemon.workspace.id);
     let mut changed = daemon.link.changed();
     let told = changed.wait_for(|status| status.fault.is_some());
     let fault = within("it is told", told).await.unwrap().fault.clone().unwrap();

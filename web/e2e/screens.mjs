@@ -117,7 +117,9 @@ async function sweep(base, screens, signIn) {
           await settle(page);
           if (act) await act(page);
           await check(page, label);
-          const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          const wide = await page.evaluate(() =>
+            Math.max(...[document.documentElement, ...document.querySelectorAll(".shell-main")].map((it) => it.scrollWidth - it.clientWidth)),
+          );
           if (wide > 0) found.push(`${label}: ${wide} px wider than the screen`);
         } catch (error) {
           found.push(`${label}: ${String(error.message ?? error).split("\n")[0]}`);

@@ -14,6 +14,8 @@
 //!                           after a crash: recover(record) rolls forward; sweep() removes the rest
 //! ```
 //!
+//! Why two halves: `docs/design/007-file-changes.md`.
+//!
 //! Invariants: no path leaves the root (`root.rs`); a file is old or new, never mixed; nothing is
 //! allocated by a size that a file claims. A hard link or a bind mount that was put inside the root
 //! counts as inside. A write replaces the file by rename, so other hard links keep the old content.

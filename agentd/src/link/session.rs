@@ -10,7 +10,7 @@ use std::time::Duration;
 use quinn::{RecvStream, SendStream};
 use shared::ids::IdSource;
 use shared::lifecycle::Lifecycle;
-use shared::limits::{ACKNOWLEDGED_MAX, CERTIFICATE_LIFE, HELLO_TIMEOUT};
+use shared::limits::{ACKNOWLEDGED_MAX, CERTIFICATE_LIFE, HELLO_TIMEOUT, STREAMS_TO_DAEMON};
 use shared::protocol::close::CloseCode;
 use shared::protocol::enroll::{Certificate, RenewCertificate};
 use shared::protocol::hello::{Hello, Welcome};
@@ -32,7 +32,7 @@ use super::join::store;
 use crate::identity::{DeviceKey, Enrolment};
 
 /// Handlers that may run at once, with and without a caller.
-pub(super) const HANDLERS_MAX: u32 = 256;
+pub(super) const HANDLERS_MAX: u32 = 2 * STREAMS_TO_DAEMON;
 /// Time that calls in flight get when the daemon stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shortest time between two renewals.

@@ -12,7 +12,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error as TlsError, RootCertStore};
 use rustls::{OtherError, SignatureScheme};
-use shared::limits::{KEEP_ALIVE, LINK_IDLE_TIMEOUT, STREAMS_PER_PEER};
+use shared::limits::{KEEP_ALIVE, LINK_IDLE_TIMEOUT, STREAMS_TO_DAEMON};
 use shared::protocol::{ALPN_ENROLL, ALPN_LINK};
 
 use super::fault::Fault;
@@ -68,7 +68,7 @@ fn transport() -> TransportConfig {
     let idle = LINK_IDLE_TIMEOUT.try_into().expect("20 s fit into QUIC's milliseconds");
     let mut transport = TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(STREAMS_PER_PEER.into())
+        .max_concurrent_bidi_streams(STREAMS_TO_DAEMON.into())
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(Some(idle))

@@ -45,6 +45,10 @@ pub(super) struct Child {
 
 /// Executes `launch` in a session and a group of its own. Returns when it runs, or why not.
 pub(super) fn spawn(launch: &Launch) -> Result<Spawned, StartError> {
+    let program = launch
+        .program
+        .as_ref()
+        .map_err(|cause| StartError::Spawn { program: launch.name.clone(), cause: *cause })?;
     let (stdout, child_stdout) = pipe()?;
     let (stderr, child_stderr) = pipe()?;
     let (stdin, child_stdin) = match &launch.stdin {
@@ -56,7 +60,7 @@ pub(super) fn spawn(launch: &Launch) -> Result<Spawned, StartError> {
             (Some(ours), Stdio::from(child_end))
         }
     };
-    let image = Image::new(launch);
+    let image = Image::new(launch, program);
     let mut command = Command::new("/");
     command.stdin(child_stdin).stdout(child_stdout).stderr(child_stderr);
     #[expect(unsafe_code, reason = "a session, a directory by descriptor and execve itself")]
@@ -68,7 +72,7 @@ pub(super) fn spawn(launch: &Launch) -> Result<Spawned, StartError> {
     let spawned = command.spawn();
     // The child's ends close here, so that the end of the output can be seen.
     drop(command);
-    let process = spawned.map_err(|error| spawn_error(launch, error))?;
+    let process = spawned.map_err(|error| spawn_error(launch, program, error))?;
     let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| StartError::NoRoom(io::Error::other("no pid")))?;
     let child = Child::adopt(pid).inspect_err(|_| {
@@ -145,14 +149,14 @@ unsafe impl Send for Image {}
 unsafe impl Sync for Image {}
 
 impl Image {
-    fn new(launch: &Launch) -> Self {
+    fn new(launch: &Launch, program: &CString) -> Self {
         let (argv, env) = (launch.argv.clone(), launch.env.clone());
         let pointers = |strings: &[CString]| {
             let ends = std::iter::once(std::ptr::null());
             strings.iter().map(|string| string.as_ptr()).chain(ends).collect()
         };
         Self {
-            program: launch.program.clone(),
+            program: program.clone(),
             argv_pointers: pointers(&argv),
             env_pointers: pointers(&env),
             _argv: argv,
@@ -215,7 +219,7 @@ fn pipe_error(errno: Errno) -> StartError {
     }
 }
 
-fn spawn_error(launch: &Launch, error: io::Error) -> StartError {
+fn spawn_error(launch: &Launch, program: &CString, error: io::Error) -> StartError {
     let Some(errno) = error.raw_os_error() else { return StartError::NoRoom(error) };
     match Errno::from_raw_os_error(errno) {
         Errno::MFILE | Errno::NFILE => StartError::TooManyOpenFiles,
@@ -225,7 +229,7 @@ fn spawn_error(launch: &Launch, error: io::Error) -> StartError {
             StartError::TooLarge { what: "argv and env together".to_owned(), bytes }
         }
         _ => {
-            let path = Path::new(std::ffi::OsStr::from_bytes(launch.program.as_bytes()));
+            let path = Path::new(std::ffi::OsStr::from_bytes(program.as_bytes()));
             let cause = launch::cause(path, errno);
             StartError::Spawn { program: launch.name.clone(), cause }
         }

@@ -24,8 +24,8 @@ const SHELL: &str = "/bin/sh";
 /// Everything about a process that is checked and ready.
 #[derive(Debug)]
 pub(super) struct Launch {
-    /// What is executed, with at least one slash: never searched for again.
-    pub(super) program: CString,
+    /// What is executed, with at least one slash: never searched for again. Or why nothing can be.
+    pub(super) program: Result<CString, SpawnCause>,
     pub(super) argv: Vec<CString>,
     pub(super) env: Vec<CString>,
     pub(super) cwd: WorkingDirectory,
@@ -69,9 +69,8 @@ impl Launch {
         let cwd = cwd::open(root, request.cwd.as_deref())?;
         let name: String = argv.first().map_or("", String::as_str).chars().take(256).collect();
         let program = match &request.program {
-            Program::Shell { .. } => PathBuf::from(SHELL),
-            Program::Argv { .. } => find(&argv, &env, &cwd.path)
-                .map_err(|cause| StartError::Spawn { program: name.clone(), cause })?,
+            Program::Shell { .. } => Ok(PathBuf::from(SHELL)),
+            Program::Argv { .. } => find(&argv, &env, &cwd.path),
         };
         let command = match &request.program {
             Program::Shell { command } => shown(command),
@@ -79,7 +78,7 @@ impl Launch {
         };
         let kept = request.output_kept_bytes.unwrap_or(PROCESS_OUTPUT_KEPT_BYTES);
         Ok(Self {
-            program: c_string(program.into_os_string()),
+            program: program.map(|path| c_string(path.into_os_string())),
             argv: argv.into_iter().map(|argument| c_string(argument.into())).collect(),
             env: env.into_iter().map(assignment).collect(),
             cwd,

@@ -79,6 +79,9 @@ impl OutputReader {
     pub(super) async fn run(mut self) {
         while self.stdout.is_some() || self.stderr.is_some() {
             let (stream, took) = tokio::select! {
+                // Two pipes have no common order: what came within one turn of the executor is
+                // told with standard output first, always.
+                biased;
                 ready = readable(self.stdout.as_ref()) => {
                     (OutputStream::Stdout, take(ready, OutputStream::Stdout, &mut self.writer))
                 }

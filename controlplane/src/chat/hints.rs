@@ -58,12 +58,10 @@ impl Hints {
         }
     }
 
-    /// Wakes when a person asks something of the chat, and once at first. One per chat: its
-    /// runner's.
+    /// Wakes when a person asks something of the chat. One per chat: its runner's.
     pub(super) fn asked(&self, chat: ChatId) -> Asked {
         let sender = watch::Sender::new(());
-        let mut wakes = sender.subscribe();
-        wakes.mark_changed();
+        let wakes = sender.subscribe();
         lock(&self.inner.asked).insert(chat, sender);
         Asked { hints: self.clone(), chat, wakes }
     }

@@ -193,3 +193,87 @@ impl Inbox {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::event::ChatStatus;
+    use crate::chat::reader::ChatState;
+    use crate::time::Timestamp;
+    use async_trait::async_trait;
+    use shared::ids::IdSource;
+    use shared::testing::CountingIds;
+
+    /// Every chat is the owner's and waits.
+    struct Chats;
+
+    #[async_trait]
+    impl ChatReader for Chats {
+        async fn changes(&self, _: ChatId, _: i64) -> Result<Option<ChatState>, ReadError> {
+            Ok(None)
+        }
+
+        async fn head(&self, id: ChatId, _: UserId) -> Result<Option<ChatHead>, ReadError> {
+            tokio::task::yield_now().await;
+            Ok(Some(ChatHead {
+                id,
+                title: String::new(),
+                label: None,
+                mode: "auto".into(),
+                model_id: None,
+                workspace_id: None,
+                status: ChatStatus::Waiting,
+                archived: false,
+                snapshot_version: 1,
+                created_at: Timestamp(0),
+                updated_at: Timestamp(0),
+            }))
+        }
+    }
+
+    async fn subscribed() -> (CountingIds, Hints, UserId, ListSubscription) {
+        let ids = CountingIds::default();
+        let owner: UserId = (&ids as &dyn IdSource).id();
+        let hints = Hints::new();
+        let mut list = ListHub::new(hints.clone(), Arc::new(Chats)).subscribe(owner);
+        assert_eq!(list.next().await.unwrap(), [ListChange::Ready]);
+        (ids, hints, owner, list)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_viewer_is_told_of_its_own_chats_and_of_every_workspace() {
+        let (ids, hints, owner, mut list) = subscribed().await;
+        let ids: &dyn IdSource = &ids;
+        let (mine, theirs, workspace) = (ids.id(), ids.id(), ids.id());
+        hints.list_changed(ids.id(), theirs);
+        hints.list_changed(owner, mine);
+        hints.list_changed(owner, mine);
+        hints.workspace_changed(workspace);
+        let told = list.next().await.unwrap();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0], ListChange::Workspace(workspace));
+        assert!(matches!(&told[1], ListChange::Chat(head) if head.id == mine));
+        assert_eq!(list.next().await.unwrap(), [ListChange::Ping], "and of nothing else");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_read_loses_nothing() {
+        let (ids, hints, owner, mut list) = subscribed().await;
+        hints.list_changed(owner, (&ids as &dyn IdSource).id());
+        {
+            let mut next = std::pin::pin!(list.next());
+            assert!(futures_util::poll!(&mut next).is_pending(), "in the middle of the read");
+        }
+        assert!(matches!(list.next().await.unwrap()[..], [ListChange::Chat(_)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_much_at_once_is_one_resync() {
+        let (ids, hints, owner, mut list) = subscribed().await;
+        for _ in 0..=PENDING_MAX {
+            hints.list_changed(owner, (&ids as &dyn IdSource).id());
+        }
+        assert_eq!(list.next().await.unwrap(), [ListChange::Resync]);
+        assert_eq!(list.next().await.unwrap(), [ListChange::Ping]);
+    }
+}

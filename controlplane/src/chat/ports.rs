@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::ChatErrorView;
 use crate::llm::{Provider, ToolSpec};
+use crate::store::chats::ChatStore;
 use crate::tools::{LiveOutput, OperationKey, ToolError, ToolKind, ToolOutcome};
 
 /// The model that answers a step, with its settings.
@@ -78,6 +79,10 @@ pub trait ToolRunner: Send + Sync + 'static {
 
     /// Tells the daemon that the answers of these operations are stored. Never waits; a hint.
     fn acknowledge(&self, workspace: WorkspaceId, operations: Vec<OpId>);
+
+    /// Tells each daemon that connects what it was not told before: the answers of operations that
+    /// were stored by a replica that died. Runs until it is dropped.
+    async fn acknowledge_forgotten(&self, store: &ChatStore);
 }
 
 /// Whether a daemon heard what it was told.

@@ -326,7 +326,7 @@ impl ChatService {
             let _ = tell.send(work.await);
         });
         // Dropped untold only by a hard stop or a panic; the latter is logged with its place.
-        told.await.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)))
+        told.await.unwrap_or(Err(StoreError::cut_off()))
     }
 }
 

@@ -12,10 +12,14 @@ use shared::protocol::process::StopProcess;
 use super::ports::{Told, ToolRun, ToolRunner};
 use crate::fleet::{CallError, Fleet, Operation, WorkspaceLink};
 use crate::llm::ToolSpec;
+use crate::store::StoreError;
+use crate::store::chats::ChatStore;
 use crate::tools::{Catalogue, OperationKey, ToolContext, ToolError, ToolKind, ToolOutcome};
 
 /// Longest wait for a daemon that is asked to stop something.
 const STOP_ANSWER: Duration = Duration::from_secs(4);
+/// Operations in one notice; the protocol's bound.
+const ACKNOWLEDGED_AT_ONCE: u32 = 1_000;
 /// Time between the polite signal and the kill.
 const STOP_GRACE_MS: u64 = 1_000;
 
@@ -37,6 +41,21 @@ impl WorkspaceTools {
     fn own_operation(&self, key: &OperationKey, what: &str) -> Operation {
         let hash = blake3::hash(format!("{what} {}", key.op_id).as_bytes()).to_hex().to_string();
         Operation::new(self.ids.id(), Fence { hash, ..key.fence.clone() }).within(STOP_ANSWER)
+    }
+
+    async fn acknowledge_stored(
+        &self,
+        store: &ChatStore,
+        workspace: WorkspaceId,
+    ) -> Result<(), StoreError> {
+        loop {
+            let operations = store.unacknowledged(workspace, ACKNOWLEDGED_AT_ONCE).await?;
+            if operations.is_empty() {
+                return Ok(());
+            }
+            self.acknowledge(workspace, operations.clone());
+            store.acknowledged(&operations).await?;
+        }
     }
 
     /// Stops the process that the operation started, if it started one.
@@ -95,5 +114,26 @@ impl ToolRunner for WorkspaceTools {
 
     fn acknowledge(&self, workspace: WorkspaceId, operations: Vec<OpId>) {
         self.fleet.workspace(workspace).acknowledge(operations);
+    }
+
+    async fn acknowledge_forgotten(&self, store: &ChatStore) {
+        let mut changes = self.fleet.changes();
+        let mut seen = 0;
+        loop {
+            let now = *changes.borrow_and_update();
+            for workspace in self.fleet.changed_since(seen) {
+                if self.fleet.presence(workspace).connected
+                    && let Err(error) = self.acknowledge_stored(store, workspace).await
+                {
+                    tracing::warn!(workspace.id = %workspace,
+                        error = &error as &dyn std::error::Error,
+                        "stored answers stay unacknowledged until the next link");
+                }
+            }
+            seen = now;
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use shared::fault;
 use shared::ids::{CallId, OpId, WorkspaceId};
 use shared::protocol::call::{CallHeader, Fence};
-use shared::protocol::process::{FollowOutput, Following};
+use shared::protocol::process::{FollowOutput, Following, WaitProcess};
 use shared::protocol::{ErrorCode, Method, MethodKind, Outcome, Reply, WireError};
 use shared::wire::{Frame, FrameError, FrameKind, FrameReader, FrameWriter, ReadError, WriteError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -246,7 +246,7 @@ impl WorkspaceLink {
         let Some(current) = self.entry.current() else { return Err(self.not_connected()) };
         let in_flight = current.calls.token();
         let permit = match M::KIND {
-            MethodKind::Read => Some(self.read_permit(&current).await?),
+            MethodKind::Read => Some(self.read_permit(&current, M::NAME).await?),
             MethodKind::Operation => None,
         };
         let (write, read) = tokio::select! {
@@ -271,11 +271,19 @@ impl WorkspaceLink {
         Ok((outcome::<M>(&reply)?, Rest { frames, _permit: permit, _in_flight: in_flight }))
     }
 
-    async fn read_permit(&self, current: &Current) -> Result<OwnedSemaphorePermit, CallError> {
+    async fn read_permit(
+        &self,
+        current: &Current,
+        method: &str,
+    ) -> Result<OwnedSemaphorePermit, CallError> {
+        let reads = match method {
+            FollowOutput::NAME | WaitProcess::NAME => &current.long_reads,
+            _ => &current.short_reads,
+        };
         tokio::select! {
             biased;
             () = current.gone.cancelled() => Err(self.not_connected()),
-            permit = Arc::clone(&current.reads).acquire_owned() => {
+            permit = Arc::clone(reads).acquire_owned() => {
                 Ok(permit.expect("the semaphore of a link is never closed"))
             }
         }

@@ -92,7 +92,7 @@ impl Enrolment {
         let row = row.ok_or_else(invalid_token)?;
         tracing::info!(workspace = %row.id, device = %key, "a daemon joined");
         // A daemon that had the place before is out from now on.
-        self.fleet.forget(row.id);
+        self.fleet.revoke(row.id);
         Ok(self.sign(&request, &row))
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use shared::clock::Clock;
 use shared::ids::{IdSource, WorkspaceId};
-use shared::limits::STREAMS_PER_PEER;
+use shared::limits::STREAMS_TO_DAEMON;
 use shared::protocol::close::CloseCode;
 use shared::protocol::hello::Hello;
 use shared::wire::OpenStreams;
@@ -22,9 +22,11 @@ use super::acknowledge::Acknowledgements;
 use super::client::WorkspaceLink;
 use super::presence::Presence;
 
-/// Streams that reads and followers may hold at once. The rest of what the daemon allows stays
-/// free for operations, so that *stop* never waits behind a wall of followers.
-const READS_MAX: usize = STREAMS_PER_PEER as usize * 3 / 4;
+/// Streams that may be held for long: followers, and waits for a process to end.
+const LONG_READS_MAX: usize = STREAMS_TO_DAEMON as usize * 5 / 8;
+/// Streams of all other reads. What the daemon allows beyond the two stays free for operations,
+/// so that *stop* never waits behind a wall of readers, nor a file list behind a wall of followers.
+const SHORT_READS_MAX: usize = STREAMS_TO_DAEMON as usize * 3 / 16;
 
 /// Every workspace that was asked for or has connected. Cheap to clone.
 #[derive(Clone)]
@@ -53,7 +55,8 @@ pub(super) struct Entry {
 #[derive(Clone)]
 pub(super) struct Current {
     pub(super) streams: Arc<dyn OpenStreams>,
-    pub(super) reads: Arc<Semaphore>,
+    pub(super) long_reads: Arc<Semaphore>,
+    pub(super) short_reads: Arc<Semaphore>,
     pub(super) gone: CancellationToken,
     /// Calls in flight hold a token of it.
     pub(super) calls: TaskTracker,
@@ -129,9 +132,16 @@ impl Fleet {
             .count()
     }
 
-    /// Ends the link of a workspace whose device was revoked or that was deleted, and forgets it.
+    /// Forgets a workspace that was deleted and ends its link.
     pub fn forget(&self, id: WorkspaceId) {
-        let entry = lock(&self.shared.entries).remove(&id);
+        self.revoke(id);
+        lock(&self.shared.entries).remove(&id);
+    }
+
+    /// Ends the link of a daemon that is no longer the workspace's. Ways to the workspace stay
+    /// good: they wait for the next daemon.
+    pub fn revoke(&self, id: WorkspaceId) {
+        let entry = lock(&self.shared.entries).get(&id).cloned();
         if let Some(entry) = entry {
             if let Some(current) = lock(&entry.current).take() {
                 current.end(CloseCode::AuthFailed);
@@ -146,7 +156,8 @@ impl Fleet {
         let entry = self.entry(link.workspace_id);
         let newest = Current {
             streams: link.streams,
-            reads: Arc::new(Semaphore::new(READS_MAX)),
+            long_reads: Arc::new(Semaphore::new(LONG_READS_MAX)),
+            short_reads: Arc::new(Semaphore::new(SHORT_READS_MAX)),
             gone: CancellationToken::new(),
             calls: TaskTracker::new(),
             why: Arc::default(),

@@ -56,6 +56,12 @@ impl StoreError {
         }
     }
 
+    /// The work ended before its answer, as at a hard stop: nobody knows whether it was kept.
+    #[must_use]
+    pub(crate) const fn cut_off() -> Self {
+        Self::Unavailable(sqlx::Error::WorkerCrashed)
+    }
+
     /// Whether the transaction was surely taken back and the same one may succeed at once.
     #[must_use]
     pub const fn is_transient(&self) -> bool {

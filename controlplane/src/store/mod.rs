@@ -5,7 +5,7 @@
 //! outside this folder knows SQL.
 
 pub mod chats;
-pub(crate) mod db;
+pub mod db;
 mod error;
 mod only_postgres;
 mod open;

@@ -21,6 +21,8 @@ pub mod close;
 pub mod enroll;
 pub mod error;
 pub mod files;
+#[cfg(test)]
+mod golden;
 pub mod hello;
 pub mod join_token;
 pub mod notice;

@@ -17,6 +17,8 @@ pub mod incoming;
 #[cfg(feature = "runtime")]
 pub mod io;
 pub mod optional_bytes;
+#[cfg(test)]
+mod tests;
 
 pub use codec::{DecodeError, decode, encode};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameKind};
@@ -26,3 +28,40 @@ pub use giving_way::{BULK_PRIORITY, GivingWay};
 pub use incoming::{Answerer, BodyError, BodyReader, Dispatch, IncomingCall, ReceiveError};
 #[cfg(feature = "runtime")]
 pub use io::{FrameReader, FrameWriter, OpenStreams, ReadError, ReadHalf, WriteError, WriteHalf};
+
+/// One input of the fuzzer: bytes as a stream of frames, and each message as whatever a peer may
+/// say. Nothing may panic, and nothing may grow beyond its limit.
+///
+/// Used by `fuzz/` and by a property test, so that it always builds.
+#[cfg(any(test, feature = "testing"))]
+pub fn fuzz_one(bytes: &[u8]) {
+    use crate::protocol::{call, enroll, files, hello, notice, operation, process};
+    fn try_as<T: serde::de::DeserializeOwned + serde::Serialize>(body: &[u8]) {
+        if let Ok(message) = decode::<T>(body) {
+            let again = encode(&message);
+            assert!(decode::<T>(&again).is_ok(), "what was read can be said");
+        }
+    }
+    let mut decoder = FrameDecoder::new();
+    decoder.push(bytes);
+    while let Ok(Some(frame)) = decoder.next_frame() {
+        let body = &frame.body[..];
+        try_as::<hello::Hello>(body);
+        try_as::<call::Reply<hello::Welcome>>(body);
+        try_as::<call::CallHeader>(body);
+        try_as::<notice::DaemonNotice>(body);
+        try_as::<notice::ControlNotice>(body);
+        try_as::<enroll::Enroll>(body);
+        try_as::<call::Reply<enroll::Certificate>>(body);
+        try_as::<operation::OperationState>(body);
+        try_as::<process::StartProcess>(body);
+        try_as::<call::Reply<process::ProcessView>>(body);
+        try_as::<process::ViewOutput>(body);
+        try_as::<process::FollowItem>(body);
+        try_as::<process::WriteStdin>(body);
+        try_as::<files::WriteFile>(body);
+        try_as::<files::EditFiles>(body);
+        try_as::<call::Reply<files::SearchResult>>(body);
+    }
+    let _ = decoder.finish();
+}

@@ -68,3 +68,124 @@ pub(super) fn next(chat: &ChatRow, history: &[MessageRow]) -> Next {
 fn has_calls(row: &MessageRow) -> bool {
     row.content.iter().any(|stored| matches!(stored.part, Part::ToolCall { .. }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::event::ChatErrorView;
+    use crate::chat::machine::RetryState;
+    use crate::store::chats::TitleSource;
+    use serde_json::json;
+    use shared::ids::{ChatId, IdSource, MessageId};
+    use shared::testing::CountingIds;
+
+    fn running() -> ChatRow {
+        let ids: &dyn IdSource = &CountingIds::default();
+        ChatRow {
+            id: ids.id(),
+            owner_id: ids.id(),
+            workspace_id: None,
+            parent_id: None,
+            model_id: None,
+            mode: "auto".into(),
+            title: String::new(),
+            title_source: TitleSource::FirstWords,
+            label: None,
+            status: ChatStatus::Running,
+            archived: false,
+            snapshot_version: 1,
+            history_version: 1,
+            queue_version: 0,
+            attempt: 1,
+            retry: None,
+            last_error: None,
+            worker_id: None,
+            runner_id: None,
+            epoch: 1,
+            steps_in_turn: 0,
+            queue_length: 0,
+            steered_length: 0,
+            unanswered: 0,
+            last_seq: 1,
+            created_at_ms: 0,
+            updated_at_ms: 0,
+        }
+    }
+
+    fn message(role: Role, part: Part) -> MessageRow {
+        let ids: &dyn IdSource = &CountingIds::default();
+        MessageRow {
+            id: ids.id::<MessageId>(),
+            chat_id: ids.id::<ChatId>(),
+            seq: 1,
+            revision: 1,
+            role,
+            content: vec![part.into()],
+            raw_kind: None,
+            model: None,
+            usage: None,
+            removed: false,
+            created_at_ms: 0,
+        }
+    }
+
+    fn text(role: Role) -> MessageRow {
+        message(role, Part::Text { text: "x".into() })
+    }
+
+    fn call() -> MessageRow {
+        let part = Part::ToolCall { tool_call_id: "a".into(), name: "act".into(), args: json!({}) };
+        message(Role::Assistant, part)
+    }
+
+    fn retry() -> RetryState {
+        let error = ChatErrorView {
+            code: "x".into(),
+            message: String::new(),
+            retryable: true,
+            provider: None,
+            status_code: None,
+            request_id: None,
+        };
+        RetryState { attempt: 1, delay_ms: 5, retry_at_ms: 7, error }
+    }
+
+    #[test]
+    fn the_next_action_follows_from_what_is_committed() {
+        let chat = running();
+        let with = |change: fn(&mut ChatRow)| {
+            let mut chat = running();
+            change(&mut chat);
+            chat
+        };
+        let asked = [text(Role::User)];
+        let rows: [(ChatRow, &[MessageRow], Next); 11] = [
+            (chat.clone(), &asked, Next::CallModel),
+            (chat.clone(), &[text(Role::User), text(Role::Assistant)], Next::FinishTurn),
+            (chat.clone(), &[text(Role::User), call(), text(Role::Tool)], Next::CallModel),
+            (chat, &[], Next::FinishTurn),
+            (with(|chat| chat.unanswered = 1), &[call()], Next::RunTools),
+            (
+                with(|chat| chat.retry = Some(retry())),
+                &asked,
+                Next::Wait { until_ms: 7, at_most_ms: 5 },
+            ),
+            (with(|chat| chat.steps_in_turn = STEPS_MAX), &asked, Next::TooManySteps),
+            (with(|chat| chat.attempt = ATTEMPTS_MAX + 1), &asked, Next::TooManyAttempts),
+            (with(|chat| chat.status = ChatStatus::Waiting), &asked, Next::Rest),
+            (with(|chat| chat.status = ChatStatus::Error), &asked, Next::Rest),
+            // A stop goes before everything else.
+            (
+                with(|chat| {
+                    chat.status = ChatStatus::Interrupting;
+                    chat.unanswered = 3;
+                }),
+                &[call()],
+                Next::Interrupt,
+            ),
+        ];
+        for (chat, history, expected) in rows {
+            assert_eq!(next(&chat, history), expected, "{:?} {}", chat.status, history.len());
+        }
+    }
+}

@@ -4,7 +4,6 @@
 //! and touches no disk. What was said is checkpointed beside it, at most once a second, so that an
 //! interrupt after a crash still has it.
 
-use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,29 +12,25 @@ use futures_util::StreamExt;
 use rand::RngExt;
 use tokio::time::Instant;
 
+use super::checkpoint::Checkpoints;
 use super::interrupt::notice;
 use super::{Flow, Runner, decide, failure, system};
-use crate::chat::content::{Part, Role, StoredPart, Usage};
+use crate::chat::content::{Role, StoredPart, Usage};
 use crate::chat::event::PreviewKind;
 use crate::chat::history::{self, Reader};
 use crate::chat::hub::{EpisodeWriter, Piece};
-use crate::chat::machine::{AssistantMessage, Intent, RetryState};
+use crate::chat::machine::{AssistantMessage, RetryState};
 use crate::chat::ports::ModelChoice;
 use crate::llm::{
     Event, EventStream, FinishReason, Prompt, ProviderError, ProviderErrorKind, is_another_model,
 };
-use crate::store::chats::{ChatStore, WorkerFence};
-use crate::tools::ToolKind;
 use shared::backoff::Backoff;
-use shared::ids::ChatId;
 
 /// Silence after which a model call counts as dead. The providers watch the bytes of their
 /// connections more closely (120 s); this holds whatever they do.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// Time that a running answer has to end by itself when the program stops.
 const PARK: Duration = Duration::from_secs(3);
-/// Pause between two checkpoints of one episode.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Most text of one answer; a model that says more has lost its way.
 const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// First and longest pause before another attempt.
@@ -60,12 +55,14 @@ impl Runner {
         (self.partial, self.preview) = (None, Some(Arc::clone(&writer)));
         let choice = match self.shared.models.choose(self.chat.model_id).await {
             Ok(choice) => choice,
-            Err(error) => return self.finish_error(error).await,
+            Err(error) => {
+                drop(writer);
+                return self.finish_error(error).await;
+            }
         };
         let prompt = self.prompt(&choice);
         shared::fault::point("w0 model call");
-        let checkpoints =
-            Checkpoints { store: self.shared.store.clone(), chat: self.id, fence: self.fence };
+        let checkpoints = Checkpoints::of(self);
         let ended = {
             let mut answering = pin!(answer(&choice, prompt, &writer, &checkpoints));
             tokio::select! {
@@ -74,12 +71,15 @@ impl Runner {
                 ended = &mut answering => Ok(ended),
             }
         };
+        let said = writer.partial();
+        // From here on `self.preview` alone holds it open, until what it shows is a message.
+        drop(writer);
         match ended {
-            Ok(Ok(answer)) => self.commit(&choice, answer, &writer).await,
+            Ok(Ok(answer)) => self.commit(&choice, answer, said).await,
             Ok(Err(error)) => self.failed(&choice, error).await,
             Err(stop) => {
                 self.partial = Some(AssistantMessage {
-                    content: writer.partial(),
+                    content: said,
                     raw_kind: Some(choice.provider.kind().to_owned()),
                     model: Some(choice.model),
                     usage: None,
@@ -104,8 +104,12 @@ impl Runner {
     }
 
     /// Stores the step with the intents of its calls, in one transaction.
-    async fn commit(&mut self, choice: &ModelChoice, answer: Answer, said: &EpisodeWriter) -> Flow {
-        let mut content = said.partial();
+    async fn commit(
+        &mut self,
+        choice: &ModelChoice,
+        answer: Answer,
+        mut content: Vec<StoredPart>,
+    ) -> Flow {
         content.extend(remark(&answer.reason));
         content.extend(self.relabelled(&choice.model, answer.model.as_deref()));
         let intents = self.intents(&content);
@@ -146,25 +150,6 @@ impl Runner {
         let is_known = before.is_some_and(|row| row.model.as_deref() == Some(answered));
         (is_another_model(asked, answered) && !is_known)
             .then(|| notice("fallback", &format!("{asked} was asked, and {answered} answered.")))
-    }
-
-    /// One intent for each call, in order.
-    fn intents(&self, content: &[StoredPart]) -> Vec<Intent> {
-        let intent = |stored: &StoredPart| {
-            let Part::ToolCall { tool_call_id, name, args } = &stored.part else { return None };
-            let acts = self.shared.tools.kind(name) == Some(ToolKind::Operation);
-            Some(Intent {
-                op_id: self.shared.ids.id(),
-                tool_call_id: tool_call_id.clone(),
-                tool: name.clone(),
-                args: args.clone(),
-                args_hash: args_hash(name, args),
-                // What only reads leaves no trace with the daemon.
-                workspace_id: self.chat.workspace_id.filter(|_| acts),
-                process_id: acts.then(|| self.shared.ids.id()),
-            })
-        };
-        content.iter().filter_map(intent).collect()
     }
 
     /// Notes the retry, or stops the chat. Whatever was streamed is dropped: calls of a stream that
@@ -284,62 +269,4 @@ fn remark(reason: &FinishReason) -> Option<StoredPart> {
         | FinishReason::Other(_) => return None,
     };
     Some(notice(code, &text))
-}
-
-/// Hex BLAKE3 over the tool's name and its arguments in canonical form (sorted keys).
-fn args_hash(tool: &str, args: &serde_json::Value) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(tool.as_bytes()).update(&[0]).update(canonical(args).as_bytes());
-    hasher.finalize().to_hex().to_string()
-}
-
-fn canonical(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::Object(fields) => {
-            let sorted: std::collections::BTreeMap<&String, String> =
-                fields.iter().map(|(key, value)| (key, canonical(value))).collect();
-            let inner: Vec<String> = sorted
-                .iter()
-                .map(|(key, value)| format!("{}:{value}", serde_json::Value::from(key.as_str())))
-                .collect();
-            format!("{{{}}}", inner.join(","))
-        }
-        serde_json::Value::Array(items) => {
-            let inner: Vec<String> = items.iter().map(canonical).collect();
-            format!("[{}]", inner.join(","))
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Keeps what was said in the database, beside the token path.
-struct Checkpoints {
-    store: ChatStore,
-    chat: ChatId,
-    fence: WorkerFence,
-}
-
-impl Checkpoints {
-    /// Saves at most once a second while something new is said. Never ends.
-    async fn keep(&self, writer: &EpisodeWriter) -> Infallible {
-        let mut saved_bytes = 0;
-        let mut seq = 0;
-        loop {
-            tokio::time::sleep(CHECKPOINT_INTERVAL).await;
-            let said = writer.model_bytes();
-            if said == saved_bytes {
-                continue;
-            }
-            saved_bytes = said;
-            seq += 1;
-            let parts = super::interrupt::checkpoint(&writer.partial());
-            if let Err(error) =
-                self.store.save_checkpoint(self.chat, &self.fence, seq, &parts).await
-            {
-                // The answer itself goes on; only an interrupt after a crash would miss this.
-                tracing::debug!(chat.id = %self.chat,
-                    error = &error as &dyn std::error::Error, "a checkpoint was not kept");
-            }
-        }
-    }
 }

@@ -15,22 +15,24 @@
 //! stream, a tool's wait) never contains a commit; after each commit the episode is turned over and
 //! only then the hints are sent.
 //!
-//! Its files: [`decide`] (pure), [`generate`], [`tools`], [`interrupt`], [`watch`].
+//! Its files: `decide` (pure) chooses; `generate`, `tools`, `interrupt` act; `commit` writes; `watch`
+//! says when to stop in the middle.
 
+mod checkpoint;
+mod commit;
 mod decide;
 mod failure;
 mod generate;
+mod intent;
 mod interrupt;
 mod system;
 mod tools;
 mod watch;
 
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use shared::backoff::Backoff;
 use shared::clock::Clock;
 use shared::ids::{ChatId, IdSource, OpId};
 use tokio_util::sync::CancellationToken;
@@ -48,8 +50,11 @@ use decide::Next;
 pub(super) use failure::internal as internal_error;
 use watch::{Stop, Watch};
 
-/// Longest pause between two tries of a write that the database did not take.
-const WRITE_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Pause before a chat that cannot be worked on is given back, so that nobody spins over it.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pause before a chat whose epoch is behind is taken again.
+const OUTRUN_PAUSE: Duration = Duration::from_millis(500);
 
 /// What every runner of a replica shares.
 pub(super) struct Shared {
@@ -96,6 +101,9 @@ enum Leave {
     Abandon,
     /// The chat is not ours any more.
     Lost,
+    /// A daemon has seen a newer owner than the rows know, as after a restored backup: given back
+    /// until the epoch has risen over it.
+    Outrun,
     /// A row or the database is broken; the chat stops with an error.
     Broken(StoreError),
 }
@@ -114,15 +122,8 @@ impl Runner {
     ) {
         let Acquired { chat, fence, attempt_begun } = acquired;
         let id = chat.id;
-        // Looks at the row once by itself: a stop may have come after the acquisition.
-        let watch = Watch {
-            store: shared.store.clone(),
-            chat: id,
-            runner: fence.runner_id,
-            asked: shared.hints.asked(id),
-            soft,
-            lost,
-        };
+        let (store, asked) = (shared.store.clone(), shared.hints.asked(id));
+        let watch = Watch::new(store, (id, fence.runner_id), asked, soft, lost);
         let mut runner = Self {
             shared,
             id,
@@ -174,11 +175,15 @@ impl Runner {
         match ended {
             Ok(()) | Err(Leave::Lost) => {}
             Err(Leave::Abandon) => self.abandon().await,
+            Err(Leave::Outrun) => {
+                tokio::time::sleep(OUTRUN_PAUSE).await;
+                self.abandon().await;
+            }
             Err(Leave::Broken(error)) => {
                 tracing::error!(chat.id = %self.id, error = &error as &dyn std::error::Error,
                     "a chat stops: its rows cannot be used");
                 if self.finish_error(failure::internal()).await.is_err() {
-                    tokio::time::sleep(WRITE_RETRY_MAX).await;
+                    tokio::time::sleep(TROUBLE_PAUSE).await;
                     self.abandon().await;
                 }
             }
@@ -248,75 +253,6 @@ impl Runner {
         }
         self.tell();
         self.tell_lists();
-    }
-
-    /// Commits. None: the chat has moved on; it was looked at again, decide anew.
-    ///
-    /// A database that does not answer is asked again, with the same fence: if the first try was
-    /// kept after all, the second is fenced off and the look shows what was written.
-    async fn write<T, F>(&mut self, mut write: impl FnMut() -> F) -> Result<Option<T>, Leave>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let mut pauses = Backoff::new(Duration::from_millis(100), WRITE_RETRY_MAX);
-        loop {
-            match write().await {
-                Ok(written) => return Ok(Some(written)),
-                Err(StoreError::Fenced | StoreError::Refused(_)) => {
-                    self.look_again().await?;
-                    return Ok(None);
-                }
-                Err(
-                    error @ (StoreError::Unavailable(_)
-                    | StoreError::Contended(_)
-                    | StoreError::DiskFull(_)),
-                ) => {
-                    tracing::warn!(chat.id = %self.id, error = &error as &dyn std::error::Error,
-                        "a commit did not go through; it is tried again");
-                    self.pause(&mut pauses).await?;
-                }
-                Err(error) => return Err(Leave::Broken(error)),
-            }
-        }
-    }
-
-    async fn pause(&self, pauses: &mut Backoff) -> Flow {
-        let pause = pauses.next_pause(&mut *self.rng());
-        tokio::select! {
-            () = self.watch.lost.cancelled() => Err(Leave::Lost),
-            () = tokio::time::sleep(pause) => Ok(()),
-        }
-    }
-
-    /// Reads the row again. Everything that was assumed of it is dropped.
-    async fn look_again(&mut self) -> Flow {
-        let mut pauses = Backoff::new(Duration::from_millis(100), WRITE_RETRY_MAX);
-        let row = loop {
-            match self.shared.store.head(self.id).await {
-                Ok(row) => break row,
-                Err(StoreError::Unavailable(_) | StoreError::Contended(_)) => {
-                    self.pause(&mut pauses).await?;
-                }
-                Err(error) => return Err(Leave::Broken(error)),
-            }
-        };
-        let Some(row) = row.filter(|row| row.runner_id == Some(self.fence.runner_id)) else {
-            return Err(Leave::Lost);
-        };
-        let Some(fence) = row.fence() else { return Err(Leave::Lost) };
-        if fence.history_version != self.fence.history_version {
-            self.load_history().await?;
-            self.operations = None;
-            self.attempt_begun = false;
-        }
-        self.fence = fence;
-        self.chat = row;
-        Ok(())
-    }
-
-    async fn load_history(&mut self) -> Flow {
-        self.history = self.shared.store.history(self.id).await.map_err(Leave::Broken)?;
-        Ok(())
     }
 
     /// What to do when something was stopped in the middle.

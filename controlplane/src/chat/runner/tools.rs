@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::interrupt::is_open;
 use super::watch::Stop;
-use super::{Flow, Leave, Runner};
+use super::{Flow, Leave, Runner, failure};
 use crate::chat::content::Part;
 use crate::chat::event::PreviewKind;
 use crate::chat::hub::{EpisodeWriter, Piece};
@@ -51,6 +51,12 @@ impl Runner {
     pub(super) async fn run_tools(&mut self) -> Flow {
         self.load_operations().await?;
         let rows = self.operations.clone().unwrap_or_default();
+        if !rows.iter().any(is_open) {
+            // The row counts open calls that are not there: never to be tried again and again.
+            tracing::error!(chat.id = %self.id, unanswered = self.chat.unanswered,
+                "a chat waits for calls that do not exist");
+            return self.finish_error(failure::internal()).await;
+        }
         let writer = Arc::new(self.shared.hub.open(self.id, self.episode(), self.epoch()));
         self.preview = Some(Arc::clone(&writer));
         for row in &rows {
@@ -99,7 +105,7 @@ impl Runner {
                     }
                 }
                 Ended::Cancelled => {}
-                Ended::Fenced => return Err(Leave::Lost),
+                Ended::Fenced => return Err(Leave::Outrun),
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shared::ids::{ChatId, RunnerId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::chat::event::ChatStatus;
@@ -25,17 +26,33 @@ pub(super) enum Stop {
 
 /// Watches one chat for its runner.
 pub(super) struct Watch {
-    pub(super) store: ChatStore,
-    pub(super) chat: ChatId,
-    pub(super) runner: RunnerId,
-    pub(super) asked: Asked,
+    store: ChatStore,
+    chat: ChatId,
+    runner: RunnerId,
+    asked: Asked,
+    /// A wake-up came and the row was not looked at since.
+    look_due: bool,
+    looked_at: Instant,
     /// The program is asked to stop.
-    pub(super) soft: CancellationToken,
+    soft: CancellationToken,
     /// The lease is about to end.
     pub(super) lost: CancellationToken,
 }
 
 impl Watch {
+    /// Of the chat that `runner` has acquired. Looks once by itself: a stop may have come between
+    /// the acquisition and this.
+    pub(super) fn new(
+        store: ChatStore,
+        (chat, runner): (ChatId, RunnerId),
+        asked: Asked,
+        soft: CancellationToken,
+        lost: CancellationToken,
+    ) -> Self {
+        let looked_at = Instant::now();
+        Self { store, chat, runner, asked, look_due: true, looked_at, soft, lost }
+    }
+
     /// Returns when there is a reason to stop; after a soft stop, what runs has `grace` to end by
     /// itself. Cancel safe.
     pub(super) async fn stopped(&mut self, grace: Duration) -> Stop {
@@ -52,13 +69,20 @@ impl Watch {
         }
     }
 
+    /// Cancel safe: a wake-up is done with only when the row was looked at.
     async fn asked_to_stop(&mut self) -> Stop {
         loop {
-            tokio::select! {
-                () = self.asked.wait() => {}
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
+            if !self.look_due {
+                tokio::select! {
+                    () = self.asked.wait() => {}
+                    () = tokio::time::sleep_until(self.looked_at + POLL_INTERVAL) => {}
+                }
+                self.look_due = true;
             }
-            match self.store.head(self.chat).await {
+            let looked = self.store.head(self.chat).await;
+            self.looked_at = Instant::now();
+            self.look_due = false;
+            match looked {
                 Ok(Some(row)) if row.runner_id != Some(self.runner) => return Stop::Lost,
                 Ok(Some(row)) if row.status == ChatStatus::Interrupting => {
                     return Stop::Interrupted(Box::new(row));

@@ -17,6 +17,8 @@
 //! A reader that falls behind is sent merged text. One that does not read at all is closed, see
 //! [`Lag`]. Either resumes exactly from its cursor.
 
+mod lag;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,10 +46,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 const READ_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Reads in a row that may fail before the stream gives up.
 const READ_RETRIES: u32 = 30;
-/// What a viewer may be behind.
-const LAG_MAX_BYTES: u64 = 1024 * 1024;
-/// How long it may be that far behind without reading anything.
-const LAG_GRACE: Duration = Duration::from_secs(2);
+
+pub use lag::Lag;
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,7 @@ impl Streams {
             news,
             channel,
             place,
+            handed: place,
             known: None,
             outbox: VecDeque::new(),
             resync: invalid.then_some("cursor_invalid"),
@@ -129,6 +130,8 @@ pub struct Subscription {
     channel: Joined,
     /// After the last event of the outbox, or the last one handed out.
     place: Cursor,
+    /// After the last event that was handed out.
+    handed: Cursor,
     /// The row as the viewer was last told.
     known: Option<ChatState>,
     outbox: VecDeque<Envelope>,
@@ -160,15 +163,21 @@ impl Subscription {
         }
         self.told_at = Instant::now();
         let count = self.outbox.len().min(BATCH_EVENTS);
-        Ok(self.outbox.drain(..count).collect())
+        let batch: Vec<Envelope> = self.outbox.drain(..count).collect();
+        self.handed = batch.last().map_or(self.handed, |last| last.cursor);
+        Ok(batch)
+    }
+
+    /// Where a viewer resumes that has applied everything it was handed.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.handed
     }
 
     /// Tells, while a batch is being sent, that the viewer does not read.
     #[must_use]
     pub fn lag(&self) -> Lag {
-        let channel = self.channel.clone();
-        let news = channel.news();
-        Lag { channel, news, read_bytes: Arc::clone(&self.read_bytes) }
+        Lag::new(self.channel.clone(), Arc::clone(&self.read_bytes))
     }
 
     async fn read_row(&mut self) -> Result<(), StreamEnd> {
@@ -344,31 +353,6 @@ fn title_of(state: &ChatState) -> impl PartialEq + use<'_> {
 async fn changed(receiver: &mut watch::Receiver<()>) {
     if receiver.changed().await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-/// Watches one subscription while its transport is busy with sending.
-pub struct Lag {
-    channel: Joined,
-    news: watch::Receiver<()>,
-    read_bytes: Arc<AtomicU64>,
-}
-
-impl Lag {
-    /// Returns when more than 1 MiB was said since the subscription was last pulled, and it was not
-    /// pulled for two seconds more: close the connection with `slow_consumer`. Cancel safe.
-    pub async fn exceeded(&mut self) {
-        loop {
-            let read = self.read_bytes.load(Ordering::Relaxed);
-            if self.channel.published_bytes().saturating_sub(read) > LAG_MAX_BYTES {
-                tokio::time::sleep(LAG_GRACE).await;
-                if self.read_bytes.load(Ordering::Relaxed) == read {
-                    return;
-                }
-            } else {
-                changed(&mut self.news).await;
-            }
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use shared::ids::{IdSource, MessageId, UserId};
 use shared::testing::{CountingIds, ManualClock};
 
+use super::lag::LAG_GRACE;
 use super::*;
 use crate::chat::client::ClientState;
 use crate::chat::content::{Part, Role, Usage};

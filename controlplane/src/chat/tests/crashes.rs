@@ -21,9 +21,9 @@ async fn after_a_crash_in_the_model_call_the_turn_goes_on_by_itself() {
 async fn after_a_crash_finished_tools_are_kept_and_running_ones_are_attached_not_repeated() {
     let mut world = World::new().await;
     world.model.answers([vec![
-        Act::Call("a", "act", json!({"what": "a"})),
-        Act::Call("b", "act", json!({"what": "b", "gate": "b"})),
-        Act::Call("c", "act", json!({"what": "c", "gate": "c"})),
+        Act::call("a", "act", json!({"what": "a"})),
+        Act::call("b", "act", json!({"what": "b", "gate": "b"})),
+        Act::call("c", "act", json!({"what": "c", "gate": "c"})),
     ]]);
     let chat = world.begin("go").await;
     world.until(chat, "a has answered", |row| row.unanswered == 2).await;
@@ -43,7 +43,7 @@ async fn after_a_crash_finished_tools_are_kept_and_running_ones_are_attached_not
 #[tokio::test]
 async fn a_link_that_is_lost_after_the_effect_is_asked_again_with_the_same_operation() {
     let world = World::new().await;
-    world.model.answers([vec![Act::Call("a", "act", json!({"what": "a", "lose": 1}))]]);
+    world.model.answers([vec![Act::call("a", "act", json!({"what": "a", "lose": 1}))]]);
     let chat = world.begin("go").await;
     world.until_rest(chat).await;
     assert_eq!(world.tools.ledger(), ["a"]);
@@ -72,7 +72,7 @@ async fn a_stop_after_a_crash_keeps_what_was_checkpointed() {
 #[tokio::test]
 async fn a_stop_after_a_crash_answers_open_calls_and_starts_nothing() {
     let mut world = World::new().await;
-    world.model.answers([vec![Act::Call("a", "act", json!({"what": "a", "gate": "never"}))]]);
+    world.model.answers([vec![Act::call("a", "act", json!({"what": "a", "gate": "never"}))]]);
     let chat = world.begin("go").await;
     world.until(chat, "the call", |row| row.unanswered == 1).await;
     world.crash().await;
@@ -116,10 +116,7 @@ async fn a_panic_stops_its_own_chat_with_an_error_and_no_other() {
     let world = World::new().await;
     world.model.answers([vec![Act::Gate("go"), Act::Text("fine")], vec![Act::Panic]]);
     let other = world.begin("other").await;
-    world.until(other, "the call", |row| row.attempt == 1).await;
-    while world.model.calls() == 0 {
-        tokio::task::yield_now().await;
-    }
+    world.model.asked(1).await;
     let chat = world.begin("boom").await;
     let row = world.until(chat, "an error", |row| row.status == ChatStatus::Error).await;
     assert_eq!(row.last_error.unwrap().code, "internal");

@@ -16,6 +16,7 @@ use crate::chat::ports::{ModelChoice, Models, Told, ToolRun, ToolRunner};
 use crate::llm::{
     Event, EventStream, FinishReason, Prompt, Provider, ProviderError, ProviderErrorKind, ToolSpec,
 };
+use crate::store::chats::ChatStore;
 use crate::tools::{OperationKey, ToolError, ToolKind, ToolOutcome};
 
 /// Gates by name. An open one lets everybody through who waits or comes later.
@@ -43,7 +44,7 @@ pub(super) enum Act {
     /// Text of a part of its own.
     Text(&'static str),
     /// A whole tool call.
-    Call(&'static str, &'static str, Value),
+    Call(String, &'static str, Value),
     /// Waits until the test opens the gate.
     Gate(&'static str),
     /// The stream ends without its end.
@@ -54,17 +55,34 @@ pub(super) enum Act {
     Panic,
 }
 
+impl Act {
+    /// A whole tool call.
+    pub(super) fn call(id: &str, tool: &'static str, args: Value) -> Self {
+        Self::Call(id.to_owned(), tool, args)
+    }
+}
+
 /// Plays answers in order; when there are no more it says "done".
 #[derive(Clone, Default)]
 pub(super) struct Model {
     answers: Arc<Mutex<VecDeque<Vec<Act>>>>,
     prompts: Arc<Mutex<Vec<Prompt>>>,
+    asked: watch::Sender<usize>,
+    /// What to say when the written answers are used up; none: "done".
+    improvise: Arc<Mutex<Option<Improvise>>>,
     gates: Gates,
 }
+
+/// Makes an answer up; gets how often the model was asked before.
+type Improvise = Box<dyn FnMut(usize) -> Vec<Act> + Send>;
 
 impl Model {
     pub(super) fn answers(&self, answers: impl IntoIterator<Item = Vec<Act>>) {
         self.answers.lock().unwrap().extend(answers);
+    }
+
+    pub(super) fn improvise(&self, act: impl FnMut(usize) -> Vec<Act> + Send + 'static) {
+        *self.improvise.lock().unwrap() = Some(Box::new(act));
     }
 
     pub(super) fn open(&self, gate: &str) {
@@ -73,6 +91,19 @@ impl Model {
 
     pub(super) fn calls(&self) -> usize {
         self.prompts.lock().unwrap().len()
+    }
+
+    /// Waits until the model was asked so often.
+    pub(super) async fn asked(&self, times: usize) {
+        let mut asked = self.asked.subscribe();
+        let waited = asked.wait_for(|asked| *asked >= times);
+        tokio::time::timeout(super::PATIENCE, waited).await.expect("the model is asked").unwrap();
+    }
+
+    fn made_up(&self) -> Vec<Act> {
+        let asked = self.calls();
+        let mut improvise = self.improvise.lock().unwrap();
+        improvise.as_mut().map_or_else(|| vec![Act::Text("done")], |improvise| improvise(asked))
     }
 
     pub(super) fn last_prompt(&self) -> Prompt {
@@ -103,7 +134,8 @@ impl Provider for Model {
         no_orphans(&prompt);
         self.prompts.lock().unwrap().push(prompt);
         let next = self.answers.lock().unwrap().pop_front();
-        let acts: VecDeque<Act> = next.unwrap_or_else(|| vec![Act::Text("done")]).into();
+        self.asked.send_modify(|asked| *asked += 1);
+        let acts: VecDeque<Act> = next.unwrap_or_else(|| self.made_up()).into();
         if let Some(Act::Fail(kind)) = acts.front() {
             return Err(failure(*kind));
         }
@@ -132,7 +164,7 @@ impl Play {
             };
             match act {
                 Act::Text(text) => self.say(text),
-                Act::Call(id, tool, args) => self.call(id, tool, args),
+                Act::Call(id, tool, args) => self.call(&id, tool, args),
                 Act::Gate(name) => self.gates.clone().wait(name).await,
                 Act::Cut => return None,
                 Act::Fail(kind) => return Some((Err(failure(kind)), self)),
@@ -174,7 +206,7 @@ fn no_orphans(prompt: &Prompt) {
             .collect();
         match message.role {
             Role::Tool => {
-                assert_eq!(ids, std::mem::take(&mut open), "results do not fit the calls")
+                assert_eq!(ids, std::mem::take(&mut open), "results do not fit the calls");
             }
             _ => {
                 assert!(open.is_empty(), "calls without results: {open:?}");
@@ -323,4 +355,6 @@ impl ToolRunner for Tools {
     fn acknowledge(&self, _: WorkspaceId, operations: Vec<OpId>) {
         self.acknowledged.lock().unwrap().extend(operations);
     }
+
+    async fn acknowledge_forgotten(&self, _: &ChatStore) {}
 }

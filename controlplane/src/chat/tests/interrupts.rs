@@ -22,10 +22,30 @@ async fn a_stop_keeps_the_partial_answer_once() {
 }
 
 #[tokio::test]
+async fn a_call_in_a_partial_answer_gets_an_error_and_never_runs() {
+    let world = World::new().await;
+    let call = Act::call("a", "act", json!({"what": "never"}));
+    world.model.answers([vec![Act::Text("I run"), call, Act::Gate("never")]]);
+    let chat = world.begin("go").await;
+    world.watch(chat, |client| client.preview.len() == 2).await;
+    world.engine.chats.interrupt(world.user, chat).await.unwrap();
+    world.until_rest(chat).await;
+    assert_eq!(
+        world.story(chat).await,
+        ["user: go", "assistant: I run +a [interrupted]", "tool: a!"]
+    );
+    // The next request is valid, which the model checks.
+    world.say(chat, "and now?", Busy::Queue).await;
+    world.until_rest(chat).await;
+    assert!(world.tools.ledger().is_empty());
+}
+
+#[tokio::test]
 async fn a_stop_before_the_first_word_leaves_no_empty_answer() {
     let world = World::new().await;
     world.model.answers([vec![Act::Gate("never")]]);
     let chat = world.begin("go").await;
+    world.model.asked(1).await;
     world.engine.chats.interrupt(world.user, chat).await.unwrap();
     world.until_rest(chat).await;
     assert_eq!(world.story(chat).await, ["user: go"]);
@@ -35,9 +55,9 @@ async fn a_stop_before_the_first_word_leaves_no_empty_answer() {
 async fn a_stop_ends_running_tools_and_keeps_what_they_say() {
     let world = World::new().await;
     world.model.answers([vec![
-        Act::Call("a", "act", json!({"what": "a", "gate": "stop"})),
-        Act::Call("b", "act", json!({"what": "b", "gate": "never"})),
-        Act::Call("c", "act", json!({"what": "c"})),
+        Act::call("a", "act", json!({"what": "a", "gate": "stop"})),
+        Act::call("b", "act", json!({"what": "b", "gate": "never"})),
+        Act::call("c", "act", json!({"what": "c"})),
     ]]);
     let chat = world.begin("go").await;
     world.until(chat, "c has answered", |row| row.unanswered == 2).await;
@@ -93,6 +113,7 @@ async fn a_stop_of_one_turn_does_not_stop_the_next() {
     let world = World::new().await;
     world.model.answers([vec![Act::Gate("never")], vec![Act::Gate("go"), Act::Text("second")]]);
     let chat = world.begin("first").await;
+    world.model.asked(1).await;
     world.engine.chats.interrupt(world.user, chat).await.unwrap();
     world.until_rest(chat).await;
     world.say(chat, "again", Busy::Queue).await;

@@ -9,7 +9,7 @@ use super::*;
 #[tokio::test]
 async fn a_soft_stop_gives_the_chat_back_at_once_and_the_next_start_goes_on() {
     let mut world = World::new().await;
-    world.model.answers([vec![Act::Call("a", "act", json!({"what": "a", "gate": "go"}))]]);
+    world.model.answers([vec![Act::call("a", "act", json!({"what": "a", "gate": "go"}))]]);
     let chat = world.begin("go").await;
     world.until(chat, "the call", |row| row.unanswered == 1).await;
     world.engine.lifecycle.clone().shut_down(PATIENCE).await;
@@ -64,10 +64,7 @@ async fn a_worker_that_lost_its_lease_is_fenced_and_begins_anew() {
     let world = World::new().await;
     world.model.answers([vec![Act::Gate("go"), Act::Text("stale")], vec![Act::Text("fresh")]]);
     let chat = world.begin("go").await;
-    world.until(chat, "the call", |row| row.attempt == 1).await;
-    while world.model.calls() == 0 {
-        tokio::task::yield_now().await;
-    }
+    world.model.asked(1).await;
     let before = world.row(chat).await;
     let owner = before.worker_id.unwrap();
     // As after a pause of the machine: the row of the lease is gone.

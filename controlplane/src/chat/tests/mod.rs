@@ -7,6 +7,7 @@ mod doubles;
 mod interrupts;
 mod leases;
 mod retries;
+mod storm;
 mod turns;
 
 use std::sync::Arc;

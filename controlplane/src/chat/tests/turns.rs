@@ -27,21 +27,19 @@ async fn the_model_is_called_after_one_commit() {
     world.until_rest(first).await;
     world.model.answers([vec![Act::Gate("never")]]);
     let chat = world.begin("hi").await;
-    let calls = world.model.calls();
+    world.model.asked(2).await;
     let row = world.row(chat).await;
     assert_eq!((row.snapshot_version, row.attempt), (1, 1), "claim and attempt are in the create");
     assert!(row.worker_id.is_some());
-    world.watch(chat, |client| client.ready).await;
-    assert!(world.model.calls() >= calls);
 }
 
 #[tokio::test]
 async fn tools_of_a_step_run_together_and_each_answer_is_stored_when_it_is_there() {
     let world = World::new().await;
     world.model.answers([vec![
-        Act::Call("slow", "act", json!({"what": "slow", "gate": "slow", "live": "working"})),
-        Act::Call("fast", "act", json!({"what": "fast"})),
-        Act::Call("read", "look", json!({"what": "read"})),
+        Act::call("slow", "act", json!({"what": "slow", "gate": "slow", "live": "working"})),
+        Act::call("fast", "act", json!({"what": "fast"})),
+        Act::call("read", "look", json!({"what": "read"})),
     ]]);
     let chat = world.begin("go").await;
     // The fast ones are shown and stored while the slow one runs, with its output.
@@ -75,9 +73,9 @@ async fn tools_of_a_step_run_together_and_each_answer_is_stored_when_it_is_there
 async fn an_unknown_tool_and_a_panicking_one_are_error_results() {
     let world = World::new().await;
     world.model.answers([vec![
-        Act::Call("a", "no_such_tool", json!({})),
-        Act::Call("b", "act", json!({"what": "boom", "panic": true})),
-        Act::Call("c", "act", json!({"what": "fine"})),
+        Act::call("a", "no_such_tool", json!({})),
+        Act::call("b", "act", json!({"what": "boom", "panic": true})),
+        Act::call("c", "act", json!({"what": "fine"})),
     ]]);
     let chat = world.begin("go").await;
     world.until_rest(chat).await;
@@ -102,7 +100,7 @@ async fn a_queued_message_is_answered_in_a_turn_of_its_own() {
 #[tokio::test]
 async fn a_steering_message_is_delivered_behind_the_tool_batch() {
     let world = World::new().await;
-    world.model.answers([vec![Act::Call("a", "act", json!({"what": "x", "gate": "go"}))]]);
+    world.model.answers([vec![Act::call("a", "act", json!({"what": "x", "gate": "go"}))]]);
     let chat = world.begin("go").await;
     world.until(chat, "the call", |row| row.unanswered == 1).await;
     world.say(chat, "other way", Busy::Steer).await;
@@ -123,7 +121,7 @@ async fn a_steering_message_is_delivered_behind_the_tool_batch() {
 #[tokio::test]
 async fn a_turn_that_never_ends_is_stopped_after_its_steps() {
     let world = World::new().await;
-    let call = |_| vec![Act::Call("a", "look", json!({"what": "x"}))];
+    let call = |_| vec![Act::call("a", "look", json!({"what": "x"}))];
     world.model.answers((0..400).map(call));
     let chat = world.begin("go").await;
     let row = world.until(chat, "an error", |row| row.status == ChatStatus::Error).await;
@@ -137,7 +135,7 @@ async fn a_turn_that_never_ends_is_stopped_after_its_steps() {
 #[tokio::test]
 async fn the_prompt_keeps_system_and_tools_stable_over_a_chat() {
     let world = World::new().await;
-    world.model.answers([vec![Act::Call("a", "look", json!({"what": "x"}))]]);
+    world.model.answers([vec![Act::call("a", "look", json!({"what": "x"}))]]);
     let chat = world.begin("go").await;
     world.until_rest(chat).await;
     let first = world.model.last_prompt();

@@ -83,6 +83,11 @@ impl Worker {
         let taking = CancellationToken::new();
         let (shared, handle) = (Arc::clone(&self.shared), self.handle.clone());
         helpers.spawn(acquire_loop(shared, handle, replica, taking.clone()));
+        let (shared, stop) = (Arc::clone(&self.shared), taking.clone());
+        helpers.spawn(async move {
+            let forgotten = shared.tools.acknowledge_forgotten(&shared.store);
+            stop.run_until_cancelled(forgotten).await;
+        });
         self.handle.open(replica);
         tracing::info!(replica.id = %replica, "this replica works on chats");
 
@@ -94,7 +99,7 @@ impl Worker {
                 () = lost.cancelled() => break,
                 () = soft.cancelled() => break,
                 Some(joined) = runners.join_next_with_id(), if !runners.is_empty() => {
-                    self.ended(joined, &mut driven).await;
+                    self.ended(joined, &lost, &mut runners, &mut driven);
                 }
                 Some(seated) = self.seats.recv() => {
                     self.seat(seated, replica, (soft, &lost), &mut runners, &mut driven);
@@ -105,7 +110,7 @@ impl Worker {
         taking.cancel();
         // The lease is kept meanwhile.
         while let Some(joined) = runners.join_next_with_id().await {
-            self.ended(joined, &mut driven).await;
+            self.ended(joined, &lost, &mut runners, &mut driven);
         }
         if lost.is_cancelled() {
             tracing::error!(replica.id = %replica, "the lease was lost; chats are taken anew");
@@ -141,7 +146,13 @@ impl Worker {
     }
 
     /// A runner's task ended. After a panic the chat stops with an error.
-    async fn ended(&self, joined: Result<(Id, ()), tokio::task::JoinError>, driven: &mut Driven) {
+    fn ended(
+        &self,
+        joined: Result<(Id, ()), tokio::task::JoinError>,
+        lost: &CancellationToken,
+        runners: &mut JoinSet<()>,
+        driven: &mut Driven,
+    ) {
         let error = match joined {
             Ok((task, ())) => {
                 driven.remove(&task);
@@ -149,31 +160,44 @@ impl Worker {
             }
             Err(error) => error,
         };
-        let Some((chat, runner)) = driven.remove(&error.id()) else { return };
-        tracing::error!(chat.id = %chat, "a chat's runner panicked; the chat stops");
-        if let Err(error) = self.stop_with_error(chat, runner).await {
-            tracing::error!(chat.id = %chat, error = &error as &dyn std::error::Error,
-                "the chat could not be stopped; it is taken over when the lease ends");
-        }
+        let Some(whom) = driven.remove(&error.id()) else { return };
+        tracing::error!(chat.id = %whom.0, "a chat's runner panicked; the chat stops");
+        let task = runners.spawn(stop_with_error(Arc::clone(&self.shared), whom, lost.clone()));
+        driven.insert(task.id(), whom);
     }
+}
 
-    async fn stop_with_error(&self, chat: ChatId, runner: RunnerId) -> Result<(), StoreError> {
-        let store = &self.shared.store;
-        let Some(row) = store.head(chat).await?.filter(|row| row.runner_id == Some(runner)) else {
-            return Ok(());
-        };
-        if let Some(fence) = row.fence() {
-            match store.finish_error(chat, &fence, &internal_error()).await {
-                Ok(_) => {}
-                // It was being stopped, which an error cannot end: somebody else tries.
-                Err(StoreError::Refused(_)) => store.abandon(chat, &fence).await?,
-                Err(error) => return Err(error),
-            }
+/// Stops a chat whose runner panicked; tries until the database takes it or the lease is lost.
+async fn stop_with_error(
+    shared: Arc<Shared>,
+    (chat, runner): (ChatId, RunnerId),
+    lost: CancellationToken,
+) {
+    while let Err(error) = try_to_stop(&shared, chat, runner).await {
+        tracing::error!(chat.id = %chat, error = &error as &dyn std::error::Error,
+            "a chat without a runner could not be stopped; it is tried again");
+        tokio::select! {
+            () = lost.cancelled() => return,
+            () = tokio::time::sleep(TROUBLE_PAUSE) => {}
         }
-        self.shared.hints.chat_changed(chat);
-        self.shared.hints.list_changed(row.owner_id, chat);
-        Ok(())
     }
+}
+
+async fn try_to_stop(shared: &Shared, chat: ChatId, runner: RunnerId) -> Result<(), StoreError> {
+    let row = shared.store.head(chat).await?.filter(|row| row.runner_id == Some(runner));
+    let Some((row, fence)) = row.and_then(|row| row.fence().map(|fence| (row, fence))) else {
+        return Ok(());
+    };
+    match shared.store.finish_error(chat, &fence, &internal_error()).await {
+        Ok(_) | Err(StoreError::Fenced) => {}
+        // It was being stopped, which an error cannot end: another runner carries the stop out.
+        Err(StoreError::Refused(_)) => shared.store.abandon(chat, &fence).await?,
+        Err(error) => return Err(error),
+    }
+    shared.hints.chat_changed(chat);
+    shared.hints.list_changed(row.owner_id, chat);
+    shared.hints.runnable();
+    Ok(())
 }
 
 /// Takes chats that have work, for as long as the lease lasts.

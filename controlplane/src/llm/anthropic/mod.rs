@@ -1,5 +1,6 @@
 //! Anthropic Messages, streaming. [`request`] and [`stream`] are pure; this file joins them by HTTP.
 
+mod block;
 mod request;
 mod stream;
 

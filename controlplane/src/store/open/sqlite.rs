@@ -61,8 +61,14 @@ pub(super) async fn open(path: &Path) -> Result<Db, OpenError> {
         .connect_with(writing(path))
         .await
         .map_err(|error| of_sqlite(path, error))?;
-    migrate(path, &write).await?;
-    check_settings(path, &write).await?;
+    let ready = async {
+        migrate(path, &write).await?;
+        check_settings(path, &write).await
+    };
+    if let Err(error) = ready.await {
+        write.close().await;
+        return Err(error);
+    }
     lock.opened();
     let read = SqlitePoolOptions::new()
         .max_connections(READERS)
@@ -111,15 +117,26 @@ fn known_schema(found: i64) -> Result<(), OpenError> {
 
 /// Looks at an existing file the way SQLite sees it, log included, without a write.
 async fn look_through(path: &Path) -> Result<(), OpenError> {
+    // To read a file in this mode SQLite makes both beside it, and a reader does not remove them.
+    let made = [beside(path, "-wal"), beside(path, "-shm")].into_iter().filter(|at| !at.exists());
+    let made: Vec<PathBuf> = made.collect();
+    let looked = look(path).await;
+    for leftover in made {
+        let _ = fs::remove_file(leftover); // empty, and this process holds the lock
+    }
+    looked
+}
+
+async fn look(path: &Path) -> Result<(), OpenError> {
     let mut connection =
         options(path).read_only(true).connect().await.map_err(|error| of_sqlite(path, error))?;
-    let looked = look(path, &mut connection).await;
+    let looked = look_with(path, &mut connection).await;
     let closed = connection.close().await;
     looked?;
     closed.map_err(|error| of_sqlite(path, error))
 }
 
-async fn look(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+async fn look_with(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
     let number = |row: (i64,)| row.0;
     let id = sqlx::query_as("PRAGMA application_id").fetch_one(&mut *connection).await;
     let id = id.map(number).map_err(|error| of_sqlite(path, error))?;
@@ -129,6 +146,20 @@ async fn look(path: &Path, connection: &mut SqliteConnection) -> Result<(), Open
     }
     let schema = sqlx::query_as("PRAGMA user_version").fetch_one(&mut *connection).await;
     known_schema(schema.map(number).map_err(|error| of_sqlite(path, error))?)?;
+    let applied: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations")
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(|error| of_sqlite(path, error))?;
+    for (found, checksum) in applied {
+        match MIGRATIONS.iter().find(|migration| migration.version == found) {
+            None => return Err(OpenError::SchemaTooNew { found, known: newest() }),
+            Some(known) if *known.checksum != *checksum => {
+                return Err(OpenError::SchemaDiffers { step: found });
+            }
+            Some(_) => {}
+        }
+    }
     let size = fs::metadata(path).map(|meta| meta.len()).unwrap_or(0);
     if size > CHECKED_BYTES_MAX {
         return Ok(());

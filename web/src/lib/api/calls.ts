@@ -1,73 +1,68 @@
 /** Every call of the API that the pages make, by name. */
-import { request } from "./client";
-import type * as S from "./schema";
+import { body, client } from "./client";
+import type { paths } from "./schema";
+import type * as S from "./types";
 
-const get = <T>(path: string, query?: Parameters<typeof request>[2]) => request<T>("GET", path, query);
-const post = <T>(path: string, body?: unknown, idempotencyKey?: string) =>
-  request<T>("POST", path, { body, idempotencyKey });
-const patch = <T>(path: string, body: unknown) => request<T>("PATCH", path, { body });
-const remove = (path: string) => request<void>("DELETE", path);
+type Body<P extends keyof paths, M extends keyof paths[P]> = paths[P][M] extends {
+  requestBody?: { content: { "application/json": infer B } };
+}
+  ? B
+  : never;
 
-export type Busy = "queue" | "steer" | "interrupt";
-export interface NewChat {
-  content: S.Part[];
-  workspace_id?: string | null;
-  model_id?: string | null;
-  mode?: string;
-}
-export interface NewProvider {
-  kind: S.ProviderKind;
-  name: string;
-  base_url?: string | null;
-  api_key?: string | null;
-}
-export type NewModel = Omit<S.ModelView, "id">;
+const path = <T extends object>(params: T) => ({ params: { path: params } });
+const key = (idempotencyKey: string) => ({ headers: { "Idempotency-Key": idempotencyKey } });
 
 export const api = {
-  bootstrap: () => get<S.Bootstrap>("/bootstrap"),
-  setup: (body: { setup_token: string; username: string; password: string }) => post<S.Me>("/setup", body),
-  login: (body: { username: string; password: string }) => post<S.Me>("/login", body),
-  logout: () => post<void>("/logout"),
-  me: () => get<S.Me>("/me"),
+  bootstrap: () => body(client.GET("/api/v1/bootstrap")),
+  setup: (value: Body<"/api/v1/setup", "post">) => body(client.POST("/api/v1/setup", { body: value })),
+  login: (value: Body<"/api/v1/login", "post">) => body(client.POST("/api/v1/login", { body: value })),
+  logout: () => body(client.POST("/api/v1/logout")),
+  me: () => body(client.GET("/api/v1/me")),
 
-  chats: (query: { cursor?: string | null; limit?: number; archived?: boolean }) =>
-    get<S.Page<S.ChatHead>>("/chats", { query }),
-  chat: (id: string) => get<S.ChatView>(`/chats/${id}`),
-  createChat: (body: NewChat, key: string) => post<{ chat: S.ChatView; message: S.MessageView }>("/chats", body, key),
-  patchChat: (id: string, body: { title?: string; model_id?: string | null; mode?: string }) =>
-    patch<S.ChatView>(`/chats/${id}`, body),
-  archive: (id: string) => post<S.ChatView>(`/chats/${id}/archive`),
-  unarchive: (id: string) => post<S.ChatView>(`/chats/${id}/unarchive`),
-  interrupt: (id: string) => post<unknown>(`/chats/${id}/interrupt`),
+  chats: (query: { cursor?: string; limit?: number; archived?: boolean }) =>
+    body(client.GET("/api/v1/chats", { params: { query } })),
+  chat: (id: string) => body(client.GET("/api/v1/chats/{id}", path({ id }))),
+  createChat: (value: S.NewChat, once: string) =>
+    body(client.POST("/api/v1/chats", { body: value, ...key(once) })),
+  patchChat: (id: string, value: Body<"/api/v1/chats/{id}", "patch">) =>
+    body(client.PATCH("/api/v1/chats/{id}", { ...path({ id }), body: value })),
+  archive: (id: string) => body(client.POST("/api/v1/chats/{id}/archive", path({ id }))),
+  unarchive: (id: string) => body(client.POST("/api/v1/chats/{id}/unarchive", path({ id }))),
+  interrupt: (id: string) => body(client.POST("/api/v1/chats/{id}/interrupt", path({ id }))),
   messagesBefore: (id: string, before: number, limit: number) =>
-    get<S.Page<S.MessageView>>(`/chats/${id}/messages`, { query: { before, limit } }),
-  send: (id: string, body: { content: S.Part[]; model_id?: string | null; busy: Busy }, key: string) =>
-    post<unknown>(`/chats/${id}/messages`, body, key),
-  deleteQueued: (id: string, queued: string) => remove(`/chats/${id}/queue/${queued}`),
-  promoteQueued: (id: string, queued: string) => post<unknown>(`/chats/${id}/queue/${queued}/promote`),
+    body(client.GET("/api/v1/chats/{id}/messages", { params: { path: { id }, query: { before, limit } } })),
+  send: (id: string, value: Body<"/api/v1/chats/{id}/messages", "post">, once: string) =>
+    body(client.POST("/api/v1/chats/{id}/messages", { ...path({ id }), body: value, ...key(once) })),
+  deleteQueued: (id: string, item: string) =>
+    body(client.DELETE("/api/v1/chats/{id}/queue/{item}", path({ id, item }))),
+  promoteQueued: (id: string, item: string) =>
+    body(client.POST("/api/v1/chats/{id}/queue/{item}/promote", path({ id, item }))),
 
-  workspaces: () => get<S.Page<S.WorkspaceView>>("/workspaces"),
-  workspace: (id: string) => get<S.WorkspaceView>(`/workspaces/${id}`),
-  createWorkspace: (body: { name: string }) => post<S.WorkspaceView>("/workspaces", body),
-  renameWorkspace: (id: string, name: string) => patch<S.WorkspaceView>(`/workspaces/${id}`, { name }),
-  deleteWorkspace: (id: string) => remove(`/workspaces/${id}`),
-  joinToken: (id: string) => post<S.JoinTokenView>(`/workspaces/${id}/join-tokens`),
-  processes: (id: string) => get<S.Page<S.ProcessView>>(`/workspaces/${id}/processes`),
+  workspaces: () => body(client.GET("/api/v1/workspaces")),
+  workspace: (id: string) => body(client.GET("/api/v1/workspaces/{id}", path({ id }))),
+  createWorkspace: (value: { name: string }) => body(client.POST("/api/v1/workspaces", { body: value })),
+  deleteWorkspace: (id: string) => body(client.DELETE("/api/v1/workspaces/{id}", path({ id }))),
+  joinToken: (id: string) => body(client.POST("/api/v1/workspaces/{id}/join-tokens", path({ id }))),
+  processes: (id: string) => body(client.GET("/api/v1/workspaces/{id}/processes", path({ id }))),
   signal: (id: string, process: string, signal: string) =>
-    post<unknown>(`/workspaces/${id}/processes/${process}/signal`, { signal }),
+    body(
+      client.POST("/api/v1/workspaces/{id}/processes/{process}/signal", { ...path({ id, process }), body: { signal } }),
+    ),
 
-  providers: () => get<S.Page<S.ProviderView>>("/providers"),
-  createProvider: (body: NewProvider) => post<S.ProviderView>("/providers", body),
-  patchProvider: (id: string, body: Partial<NewProvider>) => patch<S.ProviderView>(`/providers/${id}`, body),
-  deleteProvider: (id: string) => remove(`/providers/${id}`),
-  testProvider: (id: string) => post<S.ProviderTest>(`/providers/${id}/test`),
+  providers: () => body(client.GET("/api/v1/providers")),
+  createProvider: (value: S.NewProvider) => body(client.POST("/api/v1/providers", { body: value })),
+  patchProvider: (id: string, value: Body<"/api/v1/providers/{id}", "patch">) =>
+    body(client.PATCH("/api/v1/providers/{id}", { ...path({ id }), body: value })),
+  deleteProvider: (id: string) => body(client.DELETE("/api/v1/providers/{id}", path({ id }))),
+  testProvider: (id: string) => body(client.POST("/api/v1/providers/{id}/test", path({ id }))),
 
-  models: () => get<S.Page<S.ModelView>>("/models"),
-  createModel: (body: NewModel) => post<S.ModelView>("/models", body),
-  patchModel: (id: string, body: Partial<NewModel>) => patch<S.ModelView>(`/models/${id}`, body),
-  deleteModel: (id: string) => remove(`/models/${id}`),
+  models: () => body(client.GET("/api/v1/models")),
+  createModel: (value: S.NewModel) => body(client.POST("/api/v1/models", { body: value })),
+  patchModel: (id: string, value: Body<"/api/v1/models/{id}", "patch">) =>
+    body(client.PATCH("/api/v1/models/{id}", { ...path({ id }), body: value })),
+  deleteModel: (id: string) => body(client.DELETE("/api/v1/models/{id}", path({ id }))),
 
-  apiKeys: () => get<S.Page<S.ApiKeyView>>("/api-keys"),
-  createApiKey: (body: { name: string }) => post<S.ApiKeyView & { key: string }>("/api-keys", body),
-  deleteApiKey: (id: string) => remove(`/api-keys/${id}`),
+  apiKeys: () => body(client.GET("/api/v1/api-keys")),
+  createApiKey: (value: { name: string }) => body(client.POST("/api/v1/api-keys", { body: value })),
+  deleteApiKey: (id: string) => body(client.DELETE("/api/v1/api-keys/{id}", path({ id }))),
 };

@@ -1,58 +1,48 @@
+import createClient from "openapi-fetch";
 import { asProblem, problemOf } from "./problem";
+import type { paths } from "./schema";
 
 export const BASE = "/api/v1";
 
-export interface RequestOptions {
-  body?: unknown;
-  query?: Record<string, string | number | boolean | null | undefined>;
-  signal?: AbortSignal;
-  /** A key that makes a repeated create harmless; made here when the method is POST. */
-  idempotencyKey?: string;
+export const client = createClient<paths>({
+  baseUrl: "",
+  credentials: "same-origin",
+  headers: { Accept: "application/json" },
+  // Looked up at each call, so that tests can stand in.
+  fetch: (request) => globalThis.fetch(request),
+});
+
+client.use({
+  onRequest({ request }) {
+    if (request.method === "GET") return;
+    request.headers.set("X-Holdfast-CSRF", "1");
+    // A create that was answered by nobody can be repeated without harm.
+    if (request.method === "POST" && !request.headers.has("Idempotency-Key")) {
+      request.headers.set("Idempotency-Key", randomKey());
+    }
+  },
+});
+
+interface Result<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
 }
 
-/** One call. Resolves with the body, rejects with a `Problem` and nothing else. */
-export async function request<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
-  const headers: Record<string, string> = { Accept: "application/json" };
-  if (method !== "GET") headers["X-Holdfast-CSRF"] = "1";
-  if (method === "POST") headers["Idempotency-Key"] = options.idempotencyKey ?? randomKey();
-  if (options.body !== undefined) headers["Content-Type"] = "application/json";
+/** The body of an answer; rejects with a `Problem` and nothing else. */
+export async function body<T>(call: Promise<Result<T>>): Promise<T> {
+  let result: Result<T>;
   try {
-    const response = await fetch(BASE + path + search(options.query), {
-      method,
-      headers,
-      body: options.body === undefined ? null : JSON.stringify(options.body),
-      signal: options.signal ?? null,
-      credentials: "same-origin",
-    });
-    const text = await response.text();
-    const body = parse(text);
-    if (!response.ok) throw problemOf(response.status, body, response.headers.get("x-request-id"));
-    return body as T;
+    result = await call;
   } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw asProblem(error);
   }
+  const { data, error, response } = result;
+  if (!response.ok) throw problemOf(response.status, error, response.headers.get("x-request-id"));
+  return data as T;
 }
 
 /** 128 random bits. `crypto.randomUUID` is missing where the page is not served over TLS. */
 export function randomKey(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
-}
-
-function search(query: RequestOptions["query"]): string {
-  const params = new URLSearchParams();
-  for (const [key, value] of Object.entries(query ?? {})) {
-    if (value !== null && value !== undefined) params.set(key, String(value));
-  }
-  const text = params.toString();
-  return text ? `?${text}` : "";
-}
-
-function parse(text: string): unknown {
-  if (!text) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

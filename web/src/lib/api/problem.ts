@@ -1,3 +1,5 @@
+import { t } from "../text/en";
+
 /** The one error of every call: a problem document, or what stands for one when none came. */
 export class Problem extends Error {
   readonly code: string;
@@ -51,7 +53,7 @@ export function problemOf(status: number, body: unknown, requestId: string | nul
   return new Problem({
     code: text("code") ?? `http_${status}`,
     status,
-    title: text("title") ?? `The server answered ${status}`,
+    title: text("title") ?? t.problem.answered(status),
     detail: text("detail") ?? "",
     requestId: text("request_id") ?? requestId,
     hint: text("hint"),
@@ -66,9 +68,9 @@ export function asProblem(error: unknown): Problem {
   const cause = error instanceof Error ? error.message : String(error);
   // `fetch` rejects with a TypeError when there is no connection.
   if (error instanceof TypeError) {
-    return new Problem({ code: "network", status: 0, title: "The server cannot be reached", detail: cause });
+    return new Problem({ code: "network", status: 0, title: t.problem.network, detail: t.problem.networkText });
   }
-  return new Problem({ code: "page_fault", status: 0, title: "This page failed", detail: cause });
+  return new Problem({ code: "page_fault", status: 0, title: t.problem.page, detail: cause });
 }
 
 function isField(value: unknown): value is { pointer: string; detail: string } {

@@ -1,9 +1,10 @@
 /** Keys and options of everything that is read by query; live events patch the same entries. */
-import { QueryClient, queryOptions } from "@tanstack/react-query";
+import { QueryCache, QueryClient, queryOptions } from "@tanstack/react-query";
 import { api } from "./calls";
 import { asProblem } from "./problem";
 
 export const queryClient = new QueryClient({
+  queryCache: new QueryCache({ onError: signedOut }),
   defaultOptions: {
     queries: {
       staleTime: 30_000,
@@ -20,12 +21,20 @@ export const workspacesQuery = queryOptions({ queryKey: ["workspaces"], queryFn:
 export const providersQuery = queryOptions({ queryKey: ["providers"], queryFn: api.providers });
 export const modelsQuery = queryOptions({ queryKey: ["models"], queryFn: api.models });
 export const apiKeysQuery = queryOptions({ queryKey: ["api-keys"], queryFn: api.apiKeys });
+export const CHATS_PAGE = 200;
 export const chatsQuery = queryOptions({
   queryKey: ["chats"],
-  queryFn: () => api.chats({ limit: 200, archived: false }),
+  queryFn: () => api.chats({ limit: CHATS_PAGE }),
 });
 export const chatQuery = (id: string) => queryOptions({ queryKey: ["chat", id], queryFn: () => api.chat(id) });
 export const workspaceQuery = (id: string) =>
   queryOptions({ queryKey: ["workspace", id], queryFn: () => api.workspace(id) });
 export const processesQuery = (id: string) =>
   queryOptions({ queryKey: ["processes", id], queryFn: () => api.processes(id), staleTime: 1_000 });
+
+/** A session that ended while the page was open leads to the sign-in, and back here afterwards. */
+function signedOut(error: unknown): void {
+  const wasIn = queryClient.getQueryData(meQuery.queryKey) !== undefined;
+  if (!wasIn || asProblem(error).status !== 401 || location.pathname === "/login") return;
+  location.assign(`/login?to=${encodeURIComponent(location.pathname)}`);
+}

@@ -6,7 +6,7 @@ import { useEffect, useSyncExternalStore } from "react";
 import { api } from "../api/calls";
 import { BASE } from "../api/client";
 import { chatQuery, queryClient } from "../api/queries";
-import type * as S from "../api/schema";
+import type * as S from "../api/types";
 import { applyAll, INITIAL, prepend, resumed, type ChatState } from "./chat-state";
 import { LiveSocket, socketUrl, type SocketState } from "./socket";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type * as S from "../api/schema";
+import type * as S from "../api/types";
 import { apply, applyAll, INITIAL, LIVE_TAIL, prepend, resumed, type ChatState } from "./chat-state";
 
 function message(id: string, seq: number, revision: number, fields: Partial<S.MessageView> = {}): S.MessageView {

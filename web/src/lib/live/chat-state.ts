@@ -8,7 +8,7 @@
  *  resync                   ──► everything is dropped, a snapshot follows, then ready
  * ```
  */
-import type * as S from "../api/schema";
+import type * as S from "../api/types";
 
 /** Live output kept per tool: the tail is what is shown. */
 export const LIVE_TAIL = 64 * 1024;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { ChatHead } from "../api/schema";
+import type { ChatHead } from "../api/types";
 import { withChat } from "./list-stream";
 
 function head(id: string, updated: string, version = 1, archived = false): ChatHead {

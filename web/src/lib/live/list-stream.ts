@@ -2,21 +2,15 @@
 import { useSyncExternalStore } from "react";
 import { BASE } from "../api/client";
 import { bootstrapQuery, chatsQuery, meQuery, queryClient, workspaceQuery, workspacesQuery } from "../api/queries";
-import type * as S from "../api/schema";
+import type * as S from "../api/types";
 import { LiveSocket, socketUrl, type SocketState } from "./socket";
 
 const listeners = new Set<() => void>();
-let opened = false;
 
 const socket = new LiveSocket({
   url: () => socketUrl(`${BASE}/events`),
   onFrame: (events) => (events as S.ListEvent[]).forEach(take),
-  onState: (state) => {
-    // What was missed while away is read again; the first connection follows a fresh read.
-    if (state.phase === "open") {
-      if (opened) refresh();
-      opened = true;
-    }
+  onState: () => {
     for (const listener of listeners) listener();
   },
   onTrouble: () => {
@@ -26,7 +20,6 @@ const socket = new LiveSocket({
 });
 
 export function startListStream(): () => void {
-  opened = false;
   socket.start();
   return () => socket.stop();
 }
@@ -58,6 +51,16 @@ function take(event: S.ListEvent): void {
       queryClient.setQueryData(
         chatsQuery.queryKey,
         (page) => page && { ...page, items: page.items.filter((chat) => chat.id !== event.id) },
+      );
+      break;
+    case "ready":
+      // Subscribed: what changed between an earlier read and now is read again.
+      refresh();
+      break;
+    case "workspace_removed":
+      queryClient.setQueryData(
+        workspacesQuery.queryKey,
+        (page) => page && { ...page, items: page.items.filter((item) => item.id !== event.id) },
       );
       break;
     case "workspace": {

@@ -1,6 +1,6 @@
 /** Which change of each chat this device has shown to its reader. */
 import { useSyncExternalStore } from "react";
-import type { ChatHead } from "../api/schema";
+import type { ChatHead } from "../api/types";
 import { load, save } from "../ui/local";
 
 const KEY = "seen";

@@ -20,6 +20,12 @@ export const t = {
     none: "None",
     skipLink: "Skip to content",
   },
+  problem: {
+    network: "The server cannot be reached",
+    networkText: "The network is down, or the server is restarting. Nothing that was sent before is lost.",
+    page: "This page failed",
+    answered: (status: number) => `The server answered ${status}`,
+  },
   nav: {
     label: "Main",
     inbox: "Inbox",
@@ -89,6 +95,7 @@ export const t = {
     emptyText: "Start one: the agent works in a workspace while you do something else.",
     filter: "Filter chats",
     filterHint: "Filter: words, is:working, ws:name",
+    older: "Show older chats",
     noMatch: "No chat matches this filter.",
     untitled: "Untitled chat",
     noWorkspace: "no workspace",

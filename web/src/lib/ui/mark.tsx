@@ -1,4 +1,4 @@
-import type { ChatStatus, WorkspaceStatus } from "../api/schema";
+import type { ChatStatus, WorkspaceStatus } from "../api/types";
 import { t } from "../text/en";
 
 export type MarkState = "rest" | "unread" | "work" | "need" | "fail" | "lost" | "pending";

@@ -1,5 +1,5 @@
 import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
-import type { Busy } from "../../lib/api/calls";
+import type { Busy } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 import { Button, IconButton } from "../../lib/ui/button";
 import { load, save } from "../../lib/ui/local";

@@ -1,10 +1,9 @@
-import * as Menu from "@radix-ui/react-dropdown-menu";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { useState, type FormEvent } from "react";
+import { lazy, Suspense, useState, type FormEvent } from "react";
 import { api } from "../../lib/api/calls";
 import { chatQuery, chatsQuery } from "../../lib/api/queries";
-import type { ChatHead, ChatStatus, WorkspaceView } from "../../lib/api/schema";
+import type { ChatHead, ChatStatus, WorkspaceView } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 import { Button, IconButton } from "../../lib/ui/button";
 import { Dialog } from "../../lib/ui/dialog";
@@ -12,6 +11,9 @@ import { Field } from "../../lib/ui/field";
 import { Icon } from "../../lib/ui/icon";
 import { Mark, markOfChat, markOfWorkspace } from "../../lib/ui/mark";
 import { ProblemNote } from "../../lib/ui/states";
+
+// Not needed for the first paint.
+const ChatMenu = lazy(() => import("./menu"));
 
 interface ChatHeaderProps {
   chat: ChatHead;
@@ -46,23 +48,9 @@ export function ChatHeader({ chat, status, workspace }: ChatHeaderProps) {
           <span className="clip">{workspace.name}</span>
         </Link>
       )}
-      <Menu.Root modal={false}>
-        <Menu.Trigger asChild>
-          <IconButton icon="more" label={t.common.more} />
-        </Menu.Trigger>
-        <Menu.Portal>
-          <Menu.Content className="menu" align="end" sideOffset={4}>
-            <Menu.Item className="menu-item" onSelect={() => setRenaming(true)}>
-              <Icon name="edit" />
-              {t.chat.rename}
-            </Menu.Item>
-            <Menu.Item className="menu-item" onSelect={() => archive.mutate()}>
-              <Icon name="archive" />
-              {chat.archived ? t.chat.unarchive : t.chat.archive}
-            </Menu.Item>
-          </Menu.Content>
-        </Menu.Portal>
-      </Menu.Root>
+      <Suspense fallback={<IconButton icon="more" label={t.common.more} disabled />}>
+        <ChatMenu archived={chat.archived} onRename={() => setRenaming(true)} onArchive={() => archive.mutate()} />
+      </Suspense>
       {archive.isError && <ProblemNote error={archive.error} />}
       {renaming && <Rename chat={chat} onClose={() => setRenaming(false)} />}
     </header>

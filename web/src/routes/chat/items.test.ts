@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type * as S from "../../lib/api/schema";
+import type * as S from "../../lib/api/types";
 import { applyAll, INITIAL } from "../../lib/live/chat-state";
 import { durableItems, liveTools, previewParts, turnFacts, withLive, type AnswerItem } from "./items";
 

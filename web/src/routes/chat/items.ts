@@ -2,7 +2,7 @@
  * Messages and preview as what the transcript draws: one item per article. Results are drawn with
  * their calls, so a `tool` message makes no item.
  */
-import type * as S from "../../lib/api/schema";
+import type * as S from "../../lib/api/types";
 import type { Preview, PreviewItem } from "../../lib/live/chat-state";
 import type { ToolView } from "../../lib/ui/tools/view";
 

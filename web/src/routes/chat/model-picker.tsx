@@ -1,5 +1,5 @@
 import { useMemo, useState } from "react";
-import type { ModelView } from "../../lib/api/schema";
+import type { ModelView } from "../../lib/api/types";
 import { count } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { Dialog } from "../../lib/ui/dialog";

@@ -3,9 +3,9 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { api } from "../../lib/api/calls";
-import { randomKey } from "../../lib/api/client";
+import { useOnceKeys } from "../../lib/api/once";
 import { modelsQuery, workspacesQuery } from "../../lib/api/queries";
-import type { WorkspaceView } from "../../lib/api/schema";
+import type { WorkspaceView } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 import { useTitle } from "../../lib/ui/hooks";
 import { Icon } from "../../lib/ui/icon";
@@ -28,13 +28,15 @@ export function NewChatPage() {
   const items = workspaces.data?.items ?? [];
   const workspace = picked === "" ? null : choose(items, picked);
 
+  const keys = useOnceKeys();
   const create = useMutation({
     mutationFn: (text: string) =>
       api.createChat(
         { content: [{ type: "text", text }], workspace_id: workspace?.id ?? null, model_id: model },
-        randomKey(),
+        keys.keyFor(text),
       ),
     onSuccess: ({ chat }) => {
+      keys.worked();
       save(LAST_WORKSPACE, workspace?.id ?? null);
       return navigate({ to: "/chats/$chatId", params: { chatId: chat.id } });
     },

@@ -1,5 +1,5 @@
 import { Link } from "@tanstack/react-router";
-import type { ChatErrorView, WorkspaceView } from "../../lib/api/schema";
+import type { ChatErrorView, WorkspaceView } from "../../lib/api/types";
 import type { ChatState, Retry } from "../../lib/live/chat-state";
 import { clock, duration } from "../../lib/text/format";
 import { t } from "../../lib/text/en";

@@ -2,9 +2,10 @@ import "../../styles/chat.css";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef } from "react";
-import { api, type Busy } from "../../lib/api/calls";
-import { randomKey } from "../../lib/api/client";
+import { api } from "../../lib/api/calls";
+import { useOnceKeys } from "../../lib/api/once";
 import { chatQuery, modelsQuery, workspacesQuery } from "../../lib/api/queries";
+import type { Busy } from "../../lib/api/types";
 import { useChatLive } from "../../lib/live/chat-live";
 import { markSeen } from "../../lib/live/seen";
 import { t } from "../../lib/text/en";
@@ -47,9 +48,11 @@ function Chat({ id }: { id: string }) {
     if (chat.ready && !busy && document.visibilityState === "visible") markSeen([{ id, snapshot_version: version }]);
   }, [id, chat.ready, busy, version]);
 
+  const keys = useOnceKeys();
   const send = useMutation({
-    mutationFn: ({ text, how, key }: { text: string; how: Busy; key: string }) =>
-      api.send(id, { content: [{ type: "text", text }], busy: how }, key),
+    mutationFn: ({ text, how }: { text: string; how: Busy }) =>
+      api.send(id, { content: [{ type: "text", text }], busy: how }, keys.keyFor(text)),
+    onSuccess: () => keys.worked(),
   });
   const stop = useMutation({ mutationFn: () => api.interrupt(id) });
   const pick = useMutation({ mutationFn: (model: string) => api.patchChat(id, { model_id: model }) });
@@ -68,6 +71,7 @@ function Chat({ id }: { id: string }) {
       {head && <ChatHeader chat={head} status={chat.status} workspace={workspace} />}
       {begun.current ? (
         <Transcript
+          chatId={id}
           live={live}
           durable={durable}
           lost={workspace?.status === "unreachable"}
@@ -79,7 +83,7 @@ function Chat({ id }: { id: string }) {
         </div>
       )}
       <div className="chat-foot">
-        <ChatNotices chat={chat} workspace={workspace} onRetry={() => send.mutate({ text: t.chat.goOn, how: "queue", key: randomKey() })} />
+        <ChatNotices chat={chat} workspace={workspace} onRetry={() => send.mutate({ text: t.chat.goOn, how: "queue" })} />
         {chat.queue.length > 0 && <Queue chatId={id} items={chat.queue} />}
         {send.isError && <ProblemNote error={send.error} />}
         {stop.isError && <ProblemNote error={stop.error} />}
@@ -89,7 +93,7 @@ function Chat({ id }: { id: string }) {
           busy={busy}
           stopping={chat.status === "interrupting" || stop.isPending}
           archived={head?.archived ?? false}
-          onSend={(text, how) => send.mutateAsync({ text, how, key: randomKey() })}
+          onSend={(text, how) => send.mutateAsync({ text, how })}
           onStop={() => stop.mutate()}
         >
           <ModelPicker

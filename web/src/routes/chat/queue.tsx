@@ -1,6 +1,6 @@
 import { useMutation } from "@tanstack/react-query";
 import { api } from "../../lib/api/calls";
-import type { QueuedView } from "../../lib/api/schema";
+import type { QueuedView } from "../../lib/api/types";
 import { firstLine } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { Button, IconButton } from "../../lib/ui/button";

@@ -1,4 +1,4 @@
-import { defaultRangeExtractor, useVirtualizer, type Range, type VirtualItem } from "@tanstack/react-virtual";
+import { defaultRangeExtractor, useVirtualizer, type Range, type VirtualItem, type Virtualizer } from "@tanstack/react-virtual";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import type { LiveView } from "../../lib/live/chat-live";
 import type { PreviewItem } from "../../lib/live/chat-state";
@@ -17,7 +17,16 @@ const PADDING_PX = 16;
 const OLDER_AT = 6;
 const LIVE_KEY = "live";
 
+/** Where the reader was in a chat, if not at its end. */
+interface Place {
+  offset: number;
+  sizes: VirtualItem[];
+}
+const PLACES_KEPT = 50;
+const places = new Map<string, Place>();
+
 interface TranscriptProps {
+  chatId: string;
   live: LiveView;
   durable: Durable;
   /** The workspace does not answer. */
@@ -26,7 +35,7 @@ interface TranscriptProps {
 }
 
 /** Only what is near the screen is in the page, however long the chat is. */
-export function Transcript({ live, durable, lost, onLoadOlder }: TranscriptProps) {
+export function Transcript({ chatId, live, durable, lost, onLoadOlder }: TranscriptProps) {
   const { chat, older } = live;
   const scroller = useRef<HTMLDivElement>(null);
   const [atEnd, setAtEnd] = useState(true);
@@ -43,7 +52,13 @@ export function Transcript({ live, durable, lost, onLoadOlder }: TranscriptProps
     [durable, writing, preview, last],
   );
 
+  const [place] = useState(() => places.get(chatId));
+  const current = useRef<Virtualizer<HTMLDivElement, Element>>(null);
+  // Before the virtualizer's own clean-up, which forgets where it was.
+  useLayoutEffect(() => () => remember(chatId, current.current), [chatId]);
   const virtual = useVirtualizer({
+    initialOffset: place?.offset ?? 0,
+    initialMeasurementsCache: place?.sizes ?? [],
     count: items.length,
     getScrollElement: () => scroller.current,
     estimateSize: (i) => estimate(items[i]),
@@ -63,8 +78,9 @@ export function Transcript({ live, durable, lost, onLoadOlder }: TranscriptProps
   useLayoutEffect(() => {
     if (settled.current || items.length === 0) return;
     settled.current = true;
-    virtual.scrollToEnd();
-  }, [items.length, virtual]);
+    if (!place) virtual.scrollToEnd();
+  }, [items.length, virtual, place]);
+  current.current = virtual;
 
   const first = virtual.getVirtualItems()[0]?.index ?? 0;
   const canLoad = chat.ready && !older.done && !older.loading && !older.error && (chat.messages[0]?.seq ?? 0) > 1;
@@ -140,6 +156,16 @@ function Row({ row, measure, children }: RowProps) {
       {children}
     </div>
   );
+}
+
+function remember(chatId: string, virtual: Virtualizer<HTMLDivElement, Element> | null): void {
+  places.delete(chatId);
+  if (!virtual || virtual.scrollOffset === null || virtual.isAtEnd(STICK_PX)) return;
+  places.set(chatId, { offset: virtual.scrollOffset, sizes: virtual.takeSnapshot() });
+  for (const old of places.keys()) {
+    if (places.size <= PLACES_KEPT) break;
+    places.delete(old);
+  }
 }
 
 /** Items that were added while the reader was elsewhere. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { ChatHead, ChatStatus } from "../../lib/api/schema";
+import type { ChatHead, ChatStatus } from "../../lib/api/types";
 import { groupChats, matches } from "./groups";
 
 function chat(id: string, status: ChatStatus, version = 1): ChatHead {

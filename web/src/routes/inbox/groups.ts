@@ -1,4 +1,4 @@
-import type { ChatHead } from "../../lib/api/schema";
+import type { ChatHead } from "../../lib/api/types";
 import { isUnread } from "../../lib/live/seen";
 
 export type GroupName = "need" | "work" | "done" | "earlier";

@@ -1,18 +1,21 @@
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useMemo, useState, type KeyboardEvent } from "react";
-import { chatsQuery, workspacesQuery } from "../../lib/api/queries";
-import type { ChatHead } from "../../lib/api/schema";
+import { memo, useEffect, useMemo, useState } from "react";
+import { api } from "../../lib/api/calls";
+import { CHATS_PAGE, chatsQuery, workspacesQuery } from "../../lib/api/queries";
+import type { ChatHead } from "../../lib/api/types";
 import { isUnread, markSeen, useSeen } from "../../lib/live/seen";
 import { age } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
+import { appearance } from "../../lib/ui/appearance";
 import { Button } from "../../lib/ui/button";
-import { useNow, useTitle } from "../../lib/ui/hooks";
+import { isTyping, useNow, useTitle } from "../../lib/ui/hooks";
 import { Mark, markOfChat } from "../../lib/ui/mark";
 import { Empty, LoadingRows, ProblemNote } from "../../lib/ui/states";
 import { groupChats, matches } from "./groups";
 
 export function InboxPage() {
+  const client = useQueryClient();
   const chats = useQuery(chatsQuery);
   const workspaces = useQuery(workspacesQuery);
   const seen = useSeen();
@@ -25,7 +28,14 @@ export function InboxPage() {
   const shown = all.filter((chat) => matches(chat, filter, names.get(chat.workspace_id ?? "") ?? ""));
   const groups = groupChats(shown, seen);
   const unread = all.filter((chat) => isUnread(chat, seen));
+  const now = useNow(30_000);
+  const more = useMutation({
+    mutationFn: (cursor: string) => api.chats({ cursor, limit: CHATS_PAGE }),
+    onSuccess: (page) =>
+      client.setQueryData(chatsQuery.queryKey, (old) => old && { ...page, items: [...old.items, ...page.items] }),
+  });
   useTitle(t.inbox.title);
+  useRowKeys();
 
   return (
     <main className="page" id="content">
@@ -62,7 +72,7 @@ export function InboxPage() {
         </Empty>
       )}
       {all.length > 0 && shown.length === 0 && <Empty title={t.inbox.noMatch} />}
-      <div onKeyDown={moveByKey}>
+      <div>
         {groups.map((group) => (
           <section key={group.name} className="ledger-group" aria-labelledby={`group-${group.name}`}>
             <h2 id={`group-${group.name}`} className="ledger-label">
@@ -75,18 +85,31 @@ export function InboxPage() {
                   chat={chat}
                   workspace={names.get(chat.workspace_id ?? "") ?? null}
                   unread={isUnread(chat, seen)}
+                  now={now}
                 />
               ))}
             </ul>
           </section>
         ))}
+        {chats.data?.next_cursor && (
+          <Button look="quiet" busy={more.isPending} onClick={() => more.mutate(chats.data.next_cursor ?? "")}>
+            {t.inbox.older}
+          </Button>
+        )}
+        {more.isError && <ProblemNote error={more.error} />}
       </div>
     </main>
   );
 }
 
-function ChatRow({ chat, workspace, unread }: { chat: ChatHead; workspace: string | null; unread: boolean }) {
-  const now = useNow(30_000);
+interface ChatRowProps {
+  chat: ChatHead;
+  workspace: string | null;
+  unread: boolean;
+  now: number;
+}
+
+const ChatRow = memo(function ChatRow({ chat, workspace, unread, now }: ChatRowProps) {
   return (
     <li>
       <Link to="/chats/$chatId" params={{ chatId: chat.id }} className="ledger-row" data-unread={unread || undefined}>
@@ -100,14 +123,21 @@ function ChatRow({ chat, workspace, unread }: { chat: ChatHead; workspace: strin
       </Link>
     </li>
   );
-}
+});
 
 /** `J` and `K` walk the rows. */
-function moveByKey(event: KeyboardEvent<HTMLElement>): void {
-  const step = event.key === "j" || event.key === "ArrowDown" ? 1 : event.key === "k" || event.key === "ArrowUp" ? -1 : 0;
-  if (step === 0 || event.ctrlKey || event.metaKey || event.altKey) return;
-  const rows = [...event.currentTarget.querySelectorAll<HTMLElement>(".ledger-row")];
-  const at = rows.indexOf(document.activeElement as HTMLElement);
-  rows[Math.min(rows.length - 1, Math.max(0, at + step))]?.focus();
-  event.preventDefault();
+function useRowKeys(): void {
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      const step = event.key === "j" ? 1 : event.key === "k" ? -1 : 0;
+      if (step === 0 || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+      if (!appearance().letters || document.querySelector("dialog[open]")) return;
+      const rows = [...document.querySelectorAll<HTMLElement>(".ledger-row")];
+      const at = rows.indexOf(document.activeElement as HTMLElement);
+      rows[Math.min(rows.length - 1, Math.max(0, at + step))]?.focus();
+      event.preventDefault();
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, []);
 }

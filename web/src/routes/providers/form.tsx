@@ -3,12 +3,12 @@ import { useState, type FormEvent } from "react";
 import { api } from "../../lib/api/calls";
 import { asProblem } from "../../lib/api/problem";
 import { providersQuery } from "../../lib/api/queries";
-import type { ProviderKind, ProviderTest, ProviderView } from "../../lib/api/schema";
+import type { ProviderKind, ProviderTest, ProviderView } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 import { Button } from "../../lib/ui/button";
 import { Field } from "../../lib/ui/field";
 import { ProblemNote } from "../../lib/ui/states";
-import { KINDS } from "./kinds";
+import { kindOf, KINDS } from "./kinds";
 import { TestResult } from "./test-result";
 
 interface ProviderFormProps {
@@ -23,7 +23,7 @@ interface ProviderFormProps {
 export function ProviderForm({ provider, onDone, onCancel, doneLabel }: ProviderFormProps) {
   const client = useQueryClient();
   const [saved, setSaved] = useState(provider ?? null);
-  const [kind, setKind] = useState<ProviderKind>(provider?.kind ?? "anthropic");
+  const [kind, setKind] = useState<ProviderKind>(kindOf(provider?.kind) ?? "anthropic");
   const [name, setName] = useState(provider?.name ?? "");
   const [baseUrl, setBaseUrl] = useState(provider?.base_url ?? "");
   const [key, setKey] = useState("");

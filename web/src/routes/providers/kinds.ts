@@ -1,4 +1,4 @@
-import type { ProviderKind } from "../../lib/api/schema";
+import type { ProviderKind } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 
 export interface KindFacts {
@@ -18,6 +18,11 @@ export const KINDS: readonly KindFacts[] = [
   { kind: "gemini", ...t.providers.kinds.gemini, needsBaseUrl: false, needsKey: true },
 ];
 
-export function kindName(kind: ProviderKind): string {
+/** A kind that this page knows how to ask for. */
+export function kindOf(kind: string | undefined): ProviderKind | undefined {
+  return kind === "scripted" ? kind : KINDS.find((facts) => facts.kind === kind)?.kind;
+}
+
+export function kindName(kind: string): string {
   return KINDS.find((facts) => facts.kind === kind)?.name ?? kind;
 }

@@ -3,7 +3,7 @@ import { useId, useState, type FormEvent } from "react";
 import { api } from "../../lib/api/calls";
 import { asProblem } from "../../lib/api/problem";
 import { modelsQuery } from "../../lib/api/queries";
-import type { ModelView } from "../../lib/api/schema";
+import type { ModelView } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 import { Button } from "../../lib/ui/button";
 import { Check, Field } from "../../lib/ui/field";

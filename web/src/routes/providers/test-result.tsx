@@ -1,4 +1,4 @@
-import type { ProviderTest } from "../../lib/api/schema";
+import type { ProviderTest } from "../../lib/api/types";
 import { duration, plural } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { Icon } from "../../lib/ui/icon";

@@ -3,7 +3,7 @@ import { useState, type FormEvent } from "react";
 import { api } from "../../lib/api/calls";
 import { asProblem } from "../../lib/api/problem";
 import { apiKeysQuery } from "../../lib/api/queries";
-import type { ApiKeyView } from "../../lib/api/schema";
+import type { ApiKeyView } from "../../lib/api/types";
 import { age } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { Button, CopyButton } from "../../lib/ui/button";

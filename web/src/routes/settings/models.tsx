@@ -1,8 +1,8 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { api, type NewModel } from "../../lib/api/calls";
+import { api } from "../../lib/api/calls";
 import { modelsQuery, providersQuery } from "../../lib/api/queries";
-import type { ModelView } from "../../lib/api/schema";
+import type { ModelChange, ModelView } from "../../lib/api/types";
 import { count } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { Button } from "../../lib/ui/button";
@@ -24,7 +24,7 @@ export function ModelsPage() {
   const close = () => setOpen(null);
   const renew = () => client.invalidateQueries({ queryKey: modelsQuery.queryKey });
   const patch = useMutation({
-    mutationFn: ({ id, change }: { id: string; change: Partial<NewModel> }) => api.patchModel(id, change),
+    mutationFn: ({ id, change }: { id: string; change: ModelChange }) => api.patchModel(id, change),
     onSettled: renew,
   });
   const remove = useMutation({
@@ -111,7 +111,7 @@ export function ModelsPage() {
 interface ModelRowProps {
   model: ModelView;
   provider: string;
-  onPatch: (change: Partial<NewModel>) => void;
+  onPatch: (change: ModelChange) => void;
   onEdit: () => void;
   onRemove: () => void;
 }

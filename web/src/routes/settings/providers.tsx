@@ -2,7 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api } from "../../lib/api/calls";
 import { modelsQuery, providersQuery } from "../../lib/api/queries";
-import type { ProviderView } from "../../lib/api/schema";
+import type { ProviderView } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 import { Button } from "../../lib/ui/button";
 import { ConfirmDialog } from "../../lib/ui/confirm";

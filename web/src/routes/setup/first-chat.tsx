@@ -2,7 +2,7 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 import { api } from "../../lib/api/calls";
-import { randomKey } from "../../lib/api/client";
+import { useOnceKeys } from "../../lib/api/once";
 import { workspacesQuery } from "../../lib/api/queries";
 import { t } from "../../lib/text/en";
 import { Button } from "../../lib/ui/button";
@@ -12,11 +12,11 @@ export function ChatStep() {
   const navigate = useNavigate();
   const workspaces = useQuery(workspacesQuery);
   const [text, setText] = useState("");
-  const [key] = useState(randomKey);
+  const keys = useOnceKeys();
   const workspace = workspaces.data?.items.find((item) => item.status === "connected");
   const create = useMutation({
     mutationFn: (question: string) =>
-      api.createChat({ content: [{ type: "text", text: question }], workspace_id: workspace?.id }, key),
+      api.createChat({ content: [{ type: "text", text: question }], workspace_id: workspace?.id }, keys.keyFor(question)),
     onSuccess: ({ chat }) => navigate({ to: "/chats/$chatId", params: { chatId: chat.id } }),
   });
   const submit = (event: FormEvent) => {

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useRef, useState } from "react";
 import { providersQuery } from "../../lib/api/queries";
-import type { ProviderView } from "../../lib/api/schema";
+import type { ProviderView } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 import { Button } from "../../lib/ui/button";
 import { ModelForm } from "../providers/model-form";

@@ -3,7 +3,7 @@ import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useState } from "react";
 import { api } from "../../lib/api/calls";
 import { workspaceQuery, workspacesQuery } from "../../lib/api/queries";
-import type { WorkspaceView } from "../../lib/api/schema";
+import type { WorkspaceView } from "../../lib/api/types";
 import { age, clock, duration } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { Button } from "../../lib/ui/button";

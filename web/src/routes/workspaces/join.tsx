@@ -1,7 +1,7 @@
 import { useMutation } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { api } from "../../lib/api/calls";
-import type { WorkspaceView } from "../../lib/api/schema";
+import type { WorkspaceView } from "../../lib/api/types";
 import { age } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { Button, CopyButton } from "../../lib/ui/button";

@@ -4,7 +4,7 @@ import { useState, type FormEvent } from "react";
 import { api } from "../../lib/api/calls";
 import { asProblem } from "../../lib/api/problem";
 import { workspacesQuery } from "../../lib/api/queries";
-import type { WorkspaceView } from "../../lib/api/schema";
+import type { WorkspaceView } from "../../lib/api/types";
 import { age, clock, duration, middle } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { Button } from "../../lib/ui/button";

@@ -2,7 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import * as Menu from "@radix-ui/react-dropdown-menu";
 import { api } from "../../lib/api/calls";
 import { processesQuery } from "../../lib/api/queries";
-import type { ProcessView, WorkspaceView } from "../../lib/api/schema";
+import type { ProcessView, WorkspaceView } from "../../lib/api/types";
 import { bytes, clock, duration } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { IconButton } from "../../lib/ui/button";
@@ -75,7 +75,7 @@ function ProcessRow({ process, workspaceId, now, live }: ProcessRowProps) {
       {running && live ? (
         <Menu.Root modal={false}>
           <Menu.Trigger asChild>
-            <IconButton icon="signal" label={`${t.workspaces.signal}: ${process.command}`} disabled={signal.isPending} />
+            <IconButton className="process-signal" icon="signal" label={`${t.workspaces.signal}: ${process.command}`} disabled={signal.isPending} />
           </Menu.Trigger>
           <Menu.Portal>
             <Menu.Content className="menu" align="end" sideOffset={4}>
@@ -88,7 +88,7 @@ function ProcessRow({ process, workspaceId, now, live }: ProcessRowProps) {
           </Menu.Portal>
         </Menu.Root>
       ) : (
-        <span />
+        <span className="process-signal" />
       )}
       {signal.isError && <ProblemNote error={signal.error} />}
     </li>

@@ -1,3 +1,5 @@
+//! The log against readers of any pace.
+
 use proptest::prelude::*;
 use serde_json::json;
 

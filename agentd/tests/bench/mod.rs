@@ -1,0 +1,267 @@
+//! A process service on a temporary directory, and what tests ask of it again and again.
+#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::allow_attributes, reason = "an expectation would fail where all of it is used")]
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentd::process::{Environment, FollowStep, ProcessHandle};
+use shared::ids::{IdSource, OpId, ProcessId, SystemIds};
+use shared::lifecycle::Lifecycle;
+use shared::protocol::WireError;
+use shared::protocol::process::{
+    Exit, OutputStream, OutputWindow, ProcessState, ProcessView, Program, StartProcess, Stdin,
+    StopProcess, ViewOutput, WaitProcess,
+};
+use shared::testing::ManualClock;
+
+pub struct Bench {
+    pub processes: ProcessHandle,
+    pub lifecycle: Lifecycle,
+    pub clock: Arc<ManualClock>,
+    dir: tempfile::TempDir,
+    ids: SystemIds,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("root")).unwrap();
+        std::fs::create_dir(dir.path().join("state")).unwrap();
+        let clock = Arc::new(ManualClock::at(1_790_000_000_000));
+        let lifecycle = Lifecycle::new();
+        let root = std::fs::canonicalize(dir.path().join("root")).unwrap();
+        let processes = ProcessHandle::open(
+            &dir.path().join("state"),
+            &root,
+            Environment::read(),
+            &lifecycle,
+            Arc::clone(&clock) as _,
+        )
+        .unwrap();
+        Self { processes, lifecycle, clock, dir, ids: SystemIds::new() }
+    }
+
+    pub fn root(&self) -> PathBuf {
+        std::fs::canonicalize(self.dir.path().join("root")).unwrap()
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub fn file(&self, name: &str, content: &str, mode: u32) {
+        let path = self.root().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub fn id(&self) -> ProcessId {
+        (&self.ids as &dyn IdSource).id()
+    }
+
+    pub fn op(&self) -> OpId {
+        (&self.ids as &dyn IdSource).id()
+    }
+
+    pub async fn start(&self, mut request: StartProcess) -> Result<ProcessView, WireError> {
+        if request.process_id == unset() {
+            request.process_id = self.id();
+        }
+        self.processes.start(self.op(), &request).await
+    }
+
+    pub async fn run(&self, request: StartProcess) -> ProcessView {
+        let view = self.start(request).await.unwrap();
+        self.ended(view.process_id).await
+    }
+
+    pub async fn ended(&self, process_id: ProcessId) -> ProcessView {
+        let wait = WaitProcess { process_id, timeout_ms: 60_000 };
+        let view = self.processes.wait(&wait).await.unwrap();
+        assert!(!matches!(view.state, ProcessState::Running), "it still runs: {view:?}");
+        view
+    }
+
+    pub async fn stop(&self, process_id: ProcessId) -> ProcessView {
+        self.processes.stop(&StopProcess { process_id, grace_ms: 200 }).await.unwrap()
+    }
+
+    pub async fn text(&self, process_id: ProcessId) -> String {
+        let window = OutputWindow::HeadTail { head_bytes: None, tail_bytes: None };
+        self.processes.view(ViewOutput { process_id, window }).await.unwrap().text
+    }
+
+    /// Waits until a view is as wanted; there is no event for what `/proc` shows.
+    pub async fn until(
+        &self,
+        process_id: ProcessId,
+        wanted: impl Fn(&ProcessView) -> bool,
+    ) -> ProcessView {
+        let mut last = None;
+        for _ in 0..500 {
+            let view = self.processes.get(process_id).await.unwrap();
+            if wanted(&view) {
+                return view;
+            }
+            last = Some(view);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never came to that: {last:?}")
+    }
+
+    pub async fn until_members(&self, process_id: ProcessId, count: usize) {
+        for _ in 0..500 {
+            if members(process_id) >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} of {count} processes", members(process_id));
+    }
+
+    pub async fn wait_for_error(&self, process_id: ProcessId) -> WireError {
+        for _ in 0..500 {
+            if let Err(error) = self.processes.get(process_id).await {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{process_id} is still known")
+    }
+
+    pub async fn follow(&self, process_id: ProcessId, offset: u64) -> Followed {
+        let mut follower = self.processes.follow(process_id, offset).unwrap();
+        let mut followed = Followed { next: offset, ..Followed::default() };
+        loop {
+            match follower.next().await.unwrap() {
+                FollowStep::Chunk { offset, stream, bytes } => {
+                    assert_eq!(offset, followed.next, "no gap that is not told");
+                    followed.next += bytes.len() as u64;
+                    followed.chunks.push((stream, bytes.to_vec()));
+                    followed.bytes.extend_from_slice(&bytes);
+                }
+                FollowStep::Dropped { from, to } => {
+                    assert_eq!(from, followed.next);
+                    followed.next = to;
+                    followed.dropped += to - from;
+                }
+                FollowStep::End(view) => {
+                    followed.end = Some(view);
+                    return followed;
+                }
+            }
+        }
+    }
+}
+
+/// What one follower saw.
+#[derive(Default)]
+pub struct Followed {
+    next: u64,
+    pub bytes: Vec<u8>,
+    pub dropped: u64,
+    pub end: Option<ProcessView>,
+    chunks: Vec<(OutputStream, Vec<u8>)>,
+}
+
+impl Followed {
+    /// Runs of one stream, joined.
+    pub fn runs(&self) -> Vec<(&'static str, String)> {
+        let mut runs: Vec<(&'static str, String)> = Vec::new();
+        for (stream, bytes) in &self.chunks {
+            let name = if *stream == OutputStream::Stdout { "out" } else { "err" };
+            let text = String::from_utf8_lossy(bytes);
+            match runs.last_mut() {
+                Some((last, joined)) if *last == name => joined.push_str(&text),
+                _ => runs.push((name, text.into_owned())),
+            }
+        }
+        runs
+    }
+}
+
+/// Rows of the catalogue of bad input: all are tried, and what failed is told together.
+pub struct Table {
+    name: &'static str,
+    passed: usize,
+    failed: Vec<String>,
+}
+
+impl Table {
+    pub fn new(name: &'static str) -> Self {
+        Self { name, passed: 0, failed: Vec::new() }
+    }
+
+    pub fn row<A: Debug + PartialEq<B>, B: Debug>(&mut self, input: String, found: A, expected: B) {
+        if found == expected {
+            self.passed += 1;
+        } else {
+            self.failed.push(format!("{input}: {found:?}, expected {expected:?}"));
+        }
+    }
+
+    pub fn finish(self) {
+        let all = self.passed + self.failed.len();
+        println!("{}: passed {}/{all}", self.name, self.passed);
+        assert!(self.failed.is_empty(), "{}:\n{}", self.name, self.failed.join("\n"));
+    }
+}
+
+/// Replaced by a fresh id at the start.
+fn unset() -> ProcessId {
+    "proc_00000000000000000000000000".parse().unwrap()
+}
+
+fn request(program: Program) -> StartProcess {
+    StartProcess {
+        process_id: unset(),
+        program,
+        cwd: None,
+        env: BTreeMap::new(),
+        stdin: Stdin::Closed,
+        chat_id: None,
+        output_kept_bytes: None,
+    }
+}
+
+pub fn shell(command: &str) -> StartProcess {
+    request(Program::Shell { command: command.to_owned() })
+}
+
+pub fn argv(argv: &[&str]) -> StartProcess {
+    request(Program::Argv { argv: argv.iter().map(|text| (*text).to_owned()).collect() })
+}
+
+pub fn exit(view: &ProcessView) -> Option<Exit> {
+    match view.state {
+        ProcessState::Exited { exit, .. } => Some(exit),
+        _ => None,
+    }
+}
+
+pub fn held_by(view: &ProcessView) -> u32 {
+    match view.state {
+        ProcessState::Exited { output_held_by, .. } => output_held_by,
+        _ => 0,
+    }
+}
+
+/// Processes that carry the mark of `process_id`, zombies excepted.
+pub fn members(process_id: ProcessId) -> usize {
+    let mark = format!("HOLDFAST_PROCESS_ID={process_id}");
+    let marked = |pid: &Path| {
+        std::fs::read(pid.join("environ"))
+            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|v| v == mark.as_bytes()))
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| marked(&entry.path())).count()
+}
+
+/// Bytes of output that are kept.
+pub fn kept(view: &ProcessView) -> u64 {
+    view.output_total - (view.dropped_to - view.dropped_from)
+}

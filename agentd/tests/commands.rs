@@ -1,0 +1,130 @@
+//! The program itself: exit codes, what goes to which stream, and nobody's stack trace.
+
+mod bench;
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+
+use agentd::state_dir::StateDir;
+use bench::Table;
+
+fn agentd(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentd"));
+    command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+    command
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn b98_the_command_line_answers_everything_with_a_code_and_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let state = state.to_str().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let file = file.to_str().unwrap();
+    let rows: [(&[&str], i32, &str); 14] = [
+        (&["--no-such-flag"], 2, "--no-such-flag"),
+        (&["statsu"], 2, "status"),
+        (&["join"], 2, "URL"),
+        (&["join", "http://x", "--state-dir", state], 2, "--token"),
+        (&["run", "--state-dir"], 2, "value is required"),
+        (&["run"], 78, "HOME is not set"),
+        (&["run", "--state-dir", state], 78, "has not joined"),
+        (&["run", "--state-dir", file], 78, "not a directory"),
+        (&["status", "--state-dir", state], 69, "no agentd runs"),
+        (&["ps", "--json", "--state-dir", state], 69, "no agentd runs"),
+        (&["leave", "--state-dir", state], 2, "--yes"),
+        (&["join", "http://x", "--token", "nonsense", "--state-dir", state], 77, "token"),
+        (
+            &["join", "http://x", "--token-file", "/no/such/file", "--state-dir", state],
+            78,
+            "token file",
+        ),
+        (&["run", "--root", file, "--state-dir", state], 78, "not a directory"),
+    ];
+    let mut table = Table::new("B98");
+    for (arguments, expected, text) in rows {
+        let output = agentd(arguments).output().unwrap();
+        let errors = errors(&output);
+        table.row(format!("{arguments:?}: {errors}"), code(&output), expected);
+        table.row(format!("{arguments:?} says {text:?}: {errors}"), errors.contains(text), true);
+        let is_clean = !errors.contains("panicked") && !errors.contains("stack backtrace");
+        table.row(format!("{arguments:?} is clean"), is_clean, true);
+        table.row(format!("{arguments:?} prints nothing"), output.stdout.len(), 0);
+    }
+    for arguments in [&["--help"][..], &["--version"], &["run", "--help"], &["completions", "bash"]]
+    {
+        let output = agentd(arguments).output().unwrap();
+        table.row(format!("{arguments:?}"), (code(&output), output.stdout.is_empty()), (0, false));
+    }
+    table.finish();
+}
+
+#[test]
+fn b98_a_reader_that_goes_away_and_a_narrow_terminal_are_no_crash() {
+    let mut table = Table::new("B98 streams");
+    let mut child = agentd(&["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take()); // before it has written, or in the middle
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    let status = child.wait().unwrap().code();
+    table.row("head".to_owned(), matches!(status, Some(0 | 141)), true);
+    table.row("quiet".to_owned(), errors.contains("panicked"), false);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status =
+        agentd(&["completions", "zsh"]).stdout(full).stderr(Stdio::null()).status().unwrap();
+    table.row("a full disk".to_owned(), status.code(), Some(1));
+    let output =
+        agentd(&["--help"]).env("COLUMNS", "10").env("LANG", "xx_YY.bad").output().unwrap();
+    table.row("ten columns, a bad locale".to_owned(), code(&output), 0);
+    let dir = tempfile::tempdir().unwrap();
+    let output = agentd(&["doctor", "--json", "--state-dir", dir.path().to_str().unwrap()])
+        .output()
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    table.row("JSON alone".to_owned(), (json.is_array(), code(&output)), (true, 1));
+    table.finish();
+}
+
+#[test]
+fn b97_b101_a_state_directory_that_cannot_be_used_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let text = path.to_str().unwrap();
+    let mut table = Table::new("B97, B101");
+    let state = StateDir::open(&path).unwrap();
+    for _ in 0..3 {
+        let output = agentd(&["run", "--state-dir", text]).output().unwrap();
+        let pid = std::process::id().to_string();
+        table.row("started twice".to_owned(), code(&output), 3);
+        table.row("names the holder".to_owned(), errors(&output).contains(&pid), true);
+    }
+    drop(state);
+    let output = agentd(&["run", "--state-dir", text]).output().unwrap();
+    table.row("free again".to_owned(), code(&output), 78);
+
+    std::fs::create_dir(path.join("identity/enrolment.json")).unwrap();
+    let output = agentd(&["run", "--state-dir", text]).output().unwrap();
+    table.row("a directory for a file".to_owned(), code(&output), 78);
+    std::fs::remove_dir(path.join("identity/enrolment.json")).unwrap();
+    std::fs::write(path.join("identity/device.key"), "x").unwrap();
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(path.join("identity/device.key"), open).unwrap();
+    let output = agentd(&["run", "--state-dir", text]).output().unwrap();
+    table.row("a key that all can read".to_owned(), code(&output), 78);
+    table.row("is named".to_owned(), errors(&output).contains("device.key"), true);
+    table.finish();
+}

@@ -1,0 +1,32 @@
+import * as Menu from "@radix-ui/react-dropdown-menu";
+import { t } from "../../lib/text/en";
+import { IconButton } from "../../lib/ui/button";
+import { Icon } from "../../lib/ui/icon";
+
+interface ChatMenuProps {
+  archived: boolean;
+  onRename: () => void;
+  onArchive: () => void;
+}
+
+export default function ChatMenu({ archived, onRename, onArchive }: ChatMenuProps) {
+  return (
+    <Menu.Root modal={false}>
+      <Menu.Trigger asChild>
+        <IconButton icon="more" label={t.common.more} />
+      </Menu.Trigger>
+      <Menu.Portal>
+        <Menu.Content className="menu" align="end" sideOffset={4}>
+          <Menu.Item className="menu-item" onSelect={onRename}>
+            <Icon name="edit" />
+            {t.chat.rename}
+          </Menu.Item>
+          <Menu.Item className="menu-item" onSelect={onArchive}>
+            <Icon name="archive" />
+            {archived ? t.chat.unarchive : t.chat.archive}
+          </Menu.Item>
+        </Menu.Content>
+      </Menu.Portal>
+    </Menu.Root>
+  );
+}
