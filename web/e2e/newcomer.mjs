@@ -1,7 +1,7 @@
 // The newcomer's journey in a real browser: set-up link, model, workspace, first chat, return.
 //
 //   HOLDFAST_SETUP_URL       the one-time link (required)
-//   HOLDFAST_PROVIDER_URL    base URL of a Chat Completions server; default http://127.0.0.1:8080/v1
+//   HOLDFAST_PROVIDER_URL    base URL of a Chat Completions server; default: one is played here
 //   HOLDFAST_PROVIDER_KEY    its key, if it asks for one
 //   HOLDFAST_MODEL           the model's name, if the server tells none
 //   HOLDFAST_AGENTD          an agentd binary: the join command of the page is run with it
@@ -13,6 +13,7 @@ import { mkdirSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { launch } from "./browser.mjs";
+import { startLlm } from "./mock/llm.mjs";
 
 const env = process.env;
 const setupUrl = env.HOLDFAST_SETUP_URL;
@@ -24,6 +25,7 @@ const PASSWORD = "correct horse battery";
 const ask = env.HOLDFAST_ASK ?? "What is in this repository? Run a command to find out.";
 const faults = [];
 let daemon = null;
+const llm = env.HOLDFAST_PROVIDER_URL ? null : await startLlm();
 
 const browser = await launch();
 const page = await (await browser.newContext({ viewport: { width: 1280, height: 800 } })).newPage();
@@ -57,7 +59,7 @@ try {
   });
   await step("add a provider", async () => {
     await page.getByRole("radio", { name: /Compatible server/ }).check({ force: true });
-    await page.getByLabel("Base URL").fill(env.HOLDFAST_PROVIDER_URL ?? "http://127.0.0.1:8080/v1");
+    await page.getByLabel("Base URL").fill(env.HOLDFAST_PROVIDER_URL ?? llm.url);
     if (env.HOLDFAST_PROVIDER_KEY) await page.getByLabel(/API key/).fill(env.HOLDFAST_PROVIDER_KEY);
     await button("Test").click();
     await page.getByText(/^Answered in/).waitFor();
@@ -127,6 +129,7 @@ try {
 } finally {
   await browser.close();
   daemon?.kill("SIGTERM");
+  llm?.close();
 }
 
 /** Runs the command of the page, word by word, with the binary that was given. */

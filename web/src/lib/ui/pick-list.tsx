@@ -31,7 +31,10 @@ export function PickList({ label, placeholder, none, items, onPick }: PickListPr
       .slice(0, SHOWN);
   }, [items, text]);
   useEffect(() => setAt(0), [text]);
-  useEffect(() => active.current?.scrollIntoView({ block: "nearest" }), [at]);
+  useEffect(() => {
+    // In braces: some browsers answer with a promise, which is no clean-up.
+    active.current?.scrollIntoView({ block: "nearest" });
+  }, [at]);
 
   const onKey = (event: KeyboardEvent) => {
     if (event.nativeEvent.isComposing) return;
