@@ -15,6 +15,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -37,6 +38,8 @@ pub struct Postgres {
     admin_url: String,
     /// Whether the database that a private server comes with is still unused.
     first: AtomicBool,
+    /// Databases that were made; a given server gets rid of them again.
+    made: Mutex<Vec<String>>,
 }
 
 /// A private server.
@@ -52,7 +55,12 @@ impl Postgres {
     /// A running server. None: there is none to be had, and that is known.
     pub fn start() -> Result<Option<Self>> {
         if let Ok(admin_url) = std::env::var("HOLDFAST_TEST_POSTGRES_URL") {
-            return Ok(Some(Self { server: None, admin_url, first: AtomicBool::new(false) }));
+            return Ok(Some(Self {
+                server: None,
+                admin_url,
+                first: AtomicBool::new(false),
+                made: Mutex::default(),
+            }));
         }
         let Some(binaries) = binaries() else {
             if std::env::var("HOLDFAST_TEST_SKIP_POSTGRES").is_ok_and(|value| value == "1") {
@@ -67,7 +75,12 @@ impl Postgres {
         };
         let server = Server::start(&binaries)?;
         let admin_url = server.url(SUPERUSER, "", "postgres");
-        Ok(Some(Self { server: Some(server), admin_url, first: AtomicBool::new(true) }))
+        Ok(Some(Self {
+            server: Some(server),
+            admin_url,
+            first: AtomicBool::new(true),
+            made: Mutex::default(),
+        }))
     }
 
     /// An empty database; answers its URL. The first one costs nothing.
@@ -84,7 +97,9 @@ impl Postgres {
         let name = format!("holdfast_{}_{number}", std::process::id());
         self.admin(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
         self.admin(&format!("CREATE DATABASE {name} {options} TEMPLATE template0")).await?;
-        with_database(&self.admin_url, &name)
+        let url = with_database(&self.admin_url, &name)?;
+        self.made.lock().expect("no test panics while it holds this").push(name);
+        Ok(url)
     }
 
     /// Runs a statement as the superuser.
@@ -101,6 +116,31 @@ impl Postgres {
         let server = self.server.as_ref()?;
         let name = url.split('?').next()?.rsplit('/').next()?;
         Some(server.url(user, password, name))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let names = std::mem::take(self.made.get_mut().unwrap_or_else(|held| held.into_inner()));
+        if self.server.is_some() || names.is_empty() {
+            return; // a private server goes with all it has
+        }
+        let url = self.admin_url.clone();
+        // A test's runtime cannot be waited for from within; this thread has its own.
+        let dropping = std::thread::spawn(move || -> Result<()> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut connection = PgConnection::connect(&url).await?;
+                for name in names {
+                    let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+                }
+                Ok(())
+            })
+        });
+        if !matches!(dropping.join(), Ok(Ok(()))) {
+            eprintln!("a test database was left on the server");
+        }
     }
 }
 

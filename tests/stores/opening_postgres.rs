@@ -22,6 +22,12 @@ async fn refuses(url: &str, code: &str) -> OpenError {
     error
 }
 
+/// A user with a password and no rights, on a private server.
+async fn make_guarded(server: &Postgres) {
+    let sql = format!("CREATE ROLE {GUARDED_USER} LOGIN PASSWORD '{GUARDED_PASSWORD}'");
+    server.admin(&sql).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_database_opens_twice_and_is_migrated_once() {
     let Some(server) = Postgres::start().unwrap() else { return };
@@ -61,11 +67,8 @@ async fn a_server_that_does_not_answer_is_unreachable_and_worth_another_try() {
 async fn a_wrong_password_is_named_and_not_worth_another_try() {
     let Some(server) = Postgres::start().unwrap() else { return };
     let url = server.database().await.unwrap();
-    server
-        .admin(&format!("CREATE ROLE {GUARDED_USER} LOGIN PASSWORD '{GUARDED_PASSWORD}'"))
-        .await
-        .unwrap();
     let Some(wrong) = server.as_user(&url, GUARDED_USER, "wrong") else { return };
+    make_guarded(&server).await;
     assert!(!refuses(&wrong, "database_wrong_password").await.is_temporary());
 }
 
@@ -73,11 +76,8 @@ async fn a_wrong_password_is_named_and_not_worth_another_try() {
 async fn a_user_who_may_not_make_tables_is_named() {
     let Some(server) = Postgres::start().unwrap() else { return };
     let url = server.database().await.unwrap();
-    server
-        .admin(&format!("CREATE ROLE {GUARDED_USER} LOGIN PASSWORD '{GUARDED_PASSWORD}'"))
-        .await
-        .unwrap();
     let Some(guarded) = server.as_user(&url, GUARDED_USER, GUARDED_PASSWORD) else { return };
+    make_guarded(&server).await;
     refuses(&guarded, "database_no_rights").await;
 }
 

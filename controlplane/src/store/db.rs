@@ -1,8 +1,8 @@
 //! The seam between one SQL text and two databases.
 //!
-//! [`Seam`] is the only place that knows that there are two. [`on_pool!`] compiles its body once
+//! [`Seam`] is the only place that knows that there are two. `on_pool!` compiles its body once
 //! for each driver, so a statement, its binds and its rows have real driver types and there is no
-//! least common denominator. [`in_write_tx!`] opens a transaction that holds the write lock from
+//! least common denominator. `in_write_tx!` opens a transaction that holds the write lock from
 //! its first statement on, commits it at the end, and tries again on a closed list of codes.
 //!
 //! SQLite has one writer connection and a few readers, so writers queue in the pool instead of
@@ -106,7 +106,7 @@ impl Tx {
         }))
     }
 
-    /// The connection, for [`on_pool!`].
+    /// The connection, for `on_pool!`.
     pub fn conn(&mut self) -> Seam<&mut SqliteConnection, &mut PgConnection> {
         match &mut self.0 {
             Seam::Sqlite(tx) => Seam::Sqlite(&mut *tx),

@@ -2,9 +2,8 @@
 
 use shared::ids::{ChatId, ModelId, ReplicaId, UserId, WorkspaceId};
 
-use super::rows::{
-    Acquired, ChatRow, MessageRow, OperationRow, QueuedRow, TitleSource, WorkerFence,
-};
+use super::entries::{MessageRow, OperationRow, QueuedRow};
+use super::rows::{Acquired, ChatRow, TitleSource, WorkerFence};
 use crate::chat::machine::{Busy, UserMessage};
 
 /// A chat to be made.

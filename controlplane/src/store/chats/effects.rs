@@ -2,8 +2,8 @@
 
 use shared::ids::MessageId;
 
+use super::entries::{MessageRow, OperationPhase, OperationRow};
 use super::guard::Held;
-use super::rows::{MessageRow, OperationPhase, OperationRow};
 use crate::chat::content::{Part, Role, StoredPart};
 use crate::chat::machine::{AssistantMessage, Effect, Intent, ToolAnswer, Unanswered, UserMessage};
 use crate::store::db::on_pool;

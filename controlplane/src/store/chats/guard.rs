@@ -5,7 +5,8 @@
 
 use shared::ids::{ChatId, ReplicaId};
 
-use super::rows::{ChatRow, MessageRow, OperationRow, QueuedRow, WorkerFence};
+use super::entries::{MessageRow, OperationRow, QueuedRow};
+use super::rows::{ChatRow, WorkerFence};
 use crate::chat::machine::{ChatMachine, Effect, Event};
 use crate::store::Base;
 use crate::store::db::{Tx, on_pool};

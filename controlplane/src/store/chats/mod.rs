@@ -6,6 +6,7 @@
 //! effects.
 
 mod asked;
+mod entries;
 mod rows;
 
 mod effects;
@@ -21,10 +22,8 @@ pub use asked::{
     ChatFilter, ChatListCursor, ChatPatch, ChatSnapshot, Checkpoint, Created, Delivery, Finished,
     MessagePage, NewChat, PageOf, SendMessage, Sent, Step, ToolStored,
 };
-pub use rows::{
-    Acquired, ChatRow, MessageRow, OperationPhase, OperationRow, QueuedRow, TitleSource,
-    WorkerFence,
-};
+pub use entries::{MessageRow, OperationPhase, OperationRow, QueuedRow};
+pub use rows::{Acquired, ChatRow, TitleSource, WorkerFence};
 
 use super::Base;
 

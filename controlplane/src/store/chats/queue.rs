@@ -2,8 +2,8 @@
 
 use shared::ids::QueueId;
 
+use super::entries::QueuedRow;
 use super::guard::Held;
-use super::rows::QueuedRow;
 use crate::chat::machine::{Queued, UserMessage};
 use crate::store::db::on_pool;
 use crate::store::error::StoreError;

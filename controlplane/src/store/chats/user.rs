@@ -4,8 +4,9 @@ use shared::ids::{ChatId, QueueId, ReplicaId};
 
 use super::ChatStore;
 use super::asked::{ChatPatch, Created, Delivery, NewChat, SendMessage, Sent};
+use super::entries::QueuedRow;
 use super::guard::{Held, chat_columns};
-use super::rows::{Acquired, ChatRow, QueuedRow};
+use super::rows::{Acquired, ChatRow};
 use crate::chat::event::ChatErrorView;
 use crate::chat::machine::{Event, UserMessage};
 use crate::store::db::{in_write_tx, on_pool};

@@ -4,8 +4,9 @@ use shared::ids::{ChatId, ReplicaId};
 
 use super::ChatStore;
 use super::asked::{Finished, Step, ToolStored};
+use super::entries::OperationPhase;
 use super::guard::{Held, chat_columns};
-use super::rows::{Acquired, ChatRow, OperationPhase, WorkerFence};
+use super::rows::{Acquired, ChatRow, WorkerFence};
 use crate::chat::content::Role;
 use crate::chat::event::ChatErrorView;
 use crate::chat::machine::{Asked, AssistantMessage, Event, Intent, RetryState, ToolAnswer};
@@ -103,6 +104,7 @@ impl ChatStore {
         fence: &WorkerFence,
     ) -> Result<WorkerFence, StoreError> {
         let now = self.base.clock.now_ms();
+        shared::fault::point("db attempt");
         let counted = on_pool!(self.base.db.writer(), |pool| {
             sqlx::query(ATTEMPT)
                 .bind(id.to_string())
@@ -119,6 +121,7 @@ impl ChatStore {
         if counted == 0 {
             return Err(StoreError::Fenced);
         }
+        shared::fault::point("db attempt counted");
         Ok(WorkerFence { attempt: fence.attempt + 1, ..*fence })
     }
 
