@@ -5,10 +5,14 @@
 //! second or two, so it is made once per machine and copied. The server is stopped by its pid when
 //! the handle is dropped. Every test has a database of its own, sorted by bytes.
 //!
+//! A run of many tests, each in a process of its own, does better with one server for all: the program
+//! `with-postgres COMMAND…` starts it and tells them by `HOLDFAST_TEST_POSTGRES_FOLDER`.
+//!
 //! `HOLDFAST_TEST_POSTGRES_URL` names a server to use instead; its user must be allowed to make
 //! databases. Where there is neither a server nor binaries the tests fail loudly, unless
 //! `HOLDFAST_TEST_SKIP_POSTGRES=1` says that this is known.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, chown};
@@ -30,16 +34,25 @@ pub const GUARDED_USER: &str = "guarded";
 /// The password of [`GUARDED_USER`].
 pub const GUARDED_PASSWORD: &str = "open-sesame";
 
-/// A server, private or given.
+/// A server: of this handle, of a `with-postgres` around it, or given.
 pub struct Postgres {
-    /// None: it was given.
-    server: Option<Server>,
+    origin: Origin,
     /// Of a database that is always there, with the rights to make others.
     admin_url: String,
     /// Whether the database that a private server comes with is still unused.
     first: AtomicBool,
-    /// Databases that were made; a given server gets rid of them again.
+    /// Databases that were made; a server that lives on gets rid of them again.
     made: Mutex<Vec<String>>,
+}
+
+/// Whose server it is.
+enum Origin {
+    /// Stopped when this is dropped.
+    Private(Server),
+    /// Stopped by somebody else; its socket is in the folder.
+    Shared(PathBuf),
+    /// Somebody's, with rights and passwords of its own.
+    Given,
 }
 
 /// A private server.
@@ -48,19 +61,22 @@ struct Server {
     folder: tempfile::TempDir,
 }
 
+/// Where tests look for the socket of a shared server.
+const SHARED_FOLDER: &str = "HOLDFAST_TEST_POSTGRES_FOLDER";
+
 /// Numbers the databases of this process.
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 impl Postgres {
     /// A running server. None: there is none to be had, and that is known.
     pub fn start() -> Result<Option<Self>> {
-        if let Ok(admin_url) = std::env::var("HOLDFAST_TEST_POSTGRES_URL") {
-            return Ok(Some(Self {
-                server: None,
-                admin_url,
-                first: AtomicBool::new(false),
-                made: Mutex::default(),
-            }));
+        if let Ok(url) = std::env::var("HOLDFAST_TEST_POSTGRES_URL") {
+            return Ok(Some(Self::at(Origin::Given, url)));
+        }
+        if let Some(folder) = std::env::var_os(SHARED_FOLDER) {
+            let folder = PathBuf::from(folder);
+            let url = socket_url(&folder, SUPERUSER, "", "postgres");
+            return Ok(Some(Self::at(Origin::Shared(folder), url)));
         }
         let Some(binaries) = binaries() else {
             if std::env::var("HOLDFAST_TEST_SKIP_POSTGRES").is_ok_and(|value| value == "1") {
@@ -74,13 +90,22 @@ impl Postgres {
             )
         };
         let server = Server::start(&binaries)?;
-        let admin_url = server.url(SUPERUSER, "", "postgres");
-        Ok(Some(Self {
-            server: Some(server),
-            admin_url,
-            first: AtomicBool::new(true),
-            made: Mutex::default(),
-        }))
+        let url = socket_url(server.folder.path(), SUPERUSER, "", "postgres");
+        Ok(Some(Self::at(Origin::Private(server), url)))
+    }
+
+    fn at(origin: Origin, admin_url: String) -> Self {
+        let first = AtomicBool::new(matches!(origin, Origin::Private(_)));
+        Self { origin, admin_url, first, made: Mutex::default() }
+    }
+
+    /// What a command needs in its environment to use this server too.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        match &self.origin {
+            Origin::Private(server) => vec![(SHARED_FOLDER, server.folder.path().into())],
+            Origin::Shared(_) | Origin::Given => vec![], // it inherits it
+        }
     }
 
     /// An empty database; answers its URL. The first one costs nothing.
@@ -110,19 +135,22 @@ impl Postgres {
         Ok(())
     }
 
-    /// `url` with another user of a private server; none if the server was given.
+    /// `url` with another user, whom the server lets in by password; none if it was given.
     #[must_use]
     pub fn as_user(&self, url: &str, user: &str, password: &str) -> Option<String> {
-        let server = self.server.as_ref()?;
         let name = url.split('?').next()?.rsplit('/').next()?;
-        Some(server.url(user, password, name))
+        match &self.origin {
+            Origin::Private(server) => Some(socket_url(server.folder.path(), user, password, name)),
+            Origin::Shared(folder) => Some(socket_url(folder, user, password, name)),
+            Origin::Given => None,
+        }
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
         let names = std::mem::take(self.made.get_mut().unwrap_or_else(|held| held.into_inner()));
-        if self.server.is_some() || names.is_empty() {
+        if matches!(self.origin, Origin::Private(_)) || names.is_empty() {
             return; // a private server goes with all it has
         }
         let url = self.admin_url.clone();
@@ -165,7 +193,7 @@ impl Server {
             .arg("-k")
             .arg(folder.path())
             .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off"])
-            .args(["-c", "synchronous_commit=off", "-c", "max_connections=60"])
+            .args(["-c", "synchronous_commit=off", "-c", "max_connections=200"])
             .args(["-c", "shared_buffers=16MB", "-c", "max_wal_size=64MB", "-c", "jit=off"])
             .args(["-c", "autovacuum=off", "-c", "max_logical_replication_workers=0"])
             .stdin(Stdio::null())
@@ -178,12 +206,6 @@ impl Server {
         wait_until_ready(log)?;
         Ok(server)
     }
-
-    fn url(&self, user: &str, password: &str, database: &str) -> String {
-        let folder = self.folder.path().display().to_string().replace('/', "%2F");
-        let password = if password.is_empty() { String::new() } else { format!(":{password}") };
-        format!("postgres://{user}{password}@localhost/{database}?host={folder}")
-    }
 }
 
 impl Drop for Server {
@@ -194,6 +216,12 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
     }
+}
+
+fn socket_url(folder: &Path, user: &str, password: &str, database: &str) -> String {
+    let folder = folder.display().to_string().replace('/', "%2F");
+    let password = if password.is_empty() { String::new() } else { format!(":{password}") };
+    format!("postgres://{user}{password}@localhost/{database}?host={folder}")
 }
 
 /// Reads the log until the server says that it accepts connections; then drains it.

@@ -22,9 +22,12 @@ async fn refuses(url: &str, code: &str) -> OpenError {
     error
 }
 
-/// A user with a password and no rights, on a private server.
+/// A user with a password and no rights. On a shared server another test may have made them.
 async fn make_guarded(server: &Postgres) {
-    let sql = format!("CREATE ROLE {GUARDED_USER} LOGIN PASSWORD '{GUARDED_PASSWORD}'");
+    let sql = format!(
+        "DO $$ BEGIN CREATE ROLE {GUARDED_USER} LOGIN PASSWORD '{GUARDED_PASSWORD}'; \
+         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    );
     server.admin(&sql).await.unwrap();
 }
 
