@@ -210,8 +210,8 @@ impl<D: Dispatch> LinkService<D> {
             features: Vec::new(),
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
-            hostname: self.options.hostname.clone(),
-            root: self.options.root.clone(),
+            hostname: printable(&self.options.hostname, 255),
+            root: printable(&self.options.root, 4_096),
             now_ms: self.clock.now_ms(),
         }
     }
@@ -253,6 +253,13 @@ impl<D: Dispatch> LinkService<D> {
     }
 }
 
+/// A name as the hello may carry it. A folder may have any bytes in its name, and the control
+/// plane refuses control characters: it is for people only.
+fn printable(text: &str, max_bytes: usize) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    clean[..clean.floor_char_boundary(max_bytes)].to_owned()
+}
+
 fn first_status(options: &LinkOptions, now_ms: i64) -> LinkStatus {
     let enrolment = &options.enrolment;
     LinkStatus {
@@ -267,5 +274,16 @@ fn first_status(options: &LinkOptions, now_ms: i64) -> LinkStatus {
         fault: None,
         failures: 0,
         next_try_ms: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn a_folder_with_any_name_can_still_say_hello() {
+        assert_eq!(printable("/srv/a\nb\0", 4_096), "/srv/a?b?");
+        assert_eq!(printable("ää", 3), "ä");
     }
 }

@@ -160,13 +160,24 @@ fn no_golden_file_was_edited_or_removed() {
     assert_eq!(found, manifest(), "golden files may only be added, see the module's text");
 }
 
+fn methods() -> Vec<&'static str> {
+    use crate::protocol::{enroll, files, operation, process};
+    [enroll::METHODS, files::METHODS, operation::METHODS, process::METHODS].concat()
+}
+
+#[test]
+fn every_method_stands_in_the_page_of_the_protocol() {
+    let page = include_str!("../../../../docs/protocol.md");
+    for method in methods() {
+        assert!(page.contains(&format!("| `{method}` |")), "docs/protocol.md misses {method}");
+    }
+}
+
 #[test]
 fn every_method_has_an_example_of_its_request_and_of_its_answer() {
-    use crate::protocol::{enroll, files, operation, process};
     let names: Vec<&str> = samples().iter().map(|sample| sample.name).collect();
-    let methods = [enroll::METHODS, files::METHODS, operation::METHODS, process::METHODS].concat();
-    assert_eq!(methods.len(), 22, "a new service needs to be listed here");
-    for method in methods {
+    assert_eq!(methods().len(), 22, "a new service needs to be listed in `methods`");
+    for method in methods() {
         for part in ["request", "reply"] {
             let name = format!("{}_{part}", method.replace('/', "_"));
             let found = names.iter().any(|found| found.starts_with(&name));
