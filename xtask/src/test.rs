@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test, from a clean clone.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Result;
 use clap::Args;
@@ -28,7 +29,10 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     stage("the two programs");
     command::run(command::cargo(root).args(["build", "--locked", "--workspace", "--bins"]))?;
     stage("Rust tests, on SQLite and on Postgres");
-    let mut tests = command::cargo(root);
+    // One Postgres for the whole run: it was built with the programs, and stops with the command.
+    let cargo = command::cargo(root);
+    let mut tests = Command::new(bin_dir(root).join("with-postgres"));
+    tests.current_dir(root).arg(cargo.get_program());
     if in_path("cargo-nextest").is_some() {
         tests.args(["nextest", "run", "--locked", "--workspace", "--all-targets"]);
     } else {
