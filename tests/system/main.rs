@@ -1,0 +1,8 @@
+//! The whole product, a story per file. Each starts both programs and plays a scripted model.
+
+mod cut;
+mod interrupt;
+mod newcomer;
+mod queue;
+mod restart;
+mod tools;
