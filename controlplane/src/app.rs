@@ -186,7 +186,8 @@ impl App {
         lock: File,
     ) -> Result<Self, StartError> {
         let Surroundings { lifecycle, clock, ids } = around;
-        let store = open_store(&options, &clock, &ids).await?;
+        let url = database_url(&options);
+        let store = Store::open(&url, Arc::clone(&clock), Arc::clone(&ids)).await?;
         let secrets = SecretBox::open_or_create(&master_key_file(&options))?;
         let fleet = Fleet::new(Arc::clone(&clock), Arc::clone(&ids));
         let client = LlmClient::new(Arc::clone(&clock))
@@ -334,24 +335,11 @@ fn seed() -> Result<[u8; 8], StartError> {
     Ok(seed)
 }
 
-/// Opens the database of the configuration: the one named, or SQLite in the data directory.
-///
-/// # Errors
-///
-/// Why it was not opened.
-pub async fn open_store(
-    options: &Options,
-    clock: &Arc<dyn Clock>,
-    ids: &Arc<dyn IdSource>,
-) -> Result<Store, OpenError> {
-    let url = match &options.database_url {
-        Some(url) => match url.expose().strip_prefix("sqlite:") {
-            Some(path) => DatabaseUrl::Sqlite(path.trim_start_matches("//").into()),
-            None => DatabaseUrl::Postgres(url.expose().to_owned()),
-        },
-        None => DatabaseUrl::Sqlite(options.data_dir.join("holdfast.db")),
-    };
-    Store::open(&url, Arc::clone(clock), Arc::clone(ids)).await
+/// Which database the configuration names: the one named, or SQLite in the data directory.
+#[must_use]
+pub fn database_url(options: &Options) -> DatabaseUrl {
+    let in_data_dir = || DatabaseUrl::Sqlite(options.data_dir.join("holdfast.db"));
+    options.database_url.clone().unwrap_or_else(in_data_dir)
 }
 
 /// Where the key that seals secrets is.

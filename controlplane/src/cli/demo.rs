@@ -52,6 +52,9 @@ const SAMPLES: &[(&str, &str)] = &[
     ),
 ];
 
+/// What the daemon says, shown only if it does not join.
+const DAEMON_LOG: &str = "agentd.log";
+
 /// Runs until Ctrl-C, and leaves nothing behind.
 pub async fn run(common: Common, flags: DemoFlags) -> Result<ExitCode, Failure> {
     let place = Place::make()?;
@@ -85,16 +88,19 @@ async fn in_place(place: &Place, common: Common, flags: DemoFlags) -> Result<Exi
     let app = server(options, &lifecycle, true).await?.app;
     let (token, workspace) = furnish(&app).await.map_err(told)?;
     let mut daemon = join(&agentd, &app, &token, &root, &place.path)?;
-    let link = app.fleet.workspace(workspace);
-    tokio::select! {
-        () = link.connected() => {}
-        () = tokio::time::sleep(JOIN_PATIENCE) => {
-            return Err(Failure::failed("the daemon did not join in time"));
-        }
-        status = daemon.wait() => {
-            let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-            return Err(Failure::failed(format!("the daemon ended: {status}")));
-        }
+    let joined = tokio::select! {
+        () = connected(&app, workspace) => Ok(()),
+        () = tokio::time::sleep(JOIN_PATIENCE) => Err("the daemon did not join in time".to_owned()),
+        status = daemon.wait() => Err(match status {
+            Ok(status) => format!("the daemon ended: {status}"),
+            Err(error) => format!("the daemon ended: {error}"),
+        }),
+    };
+    if let Err(reason) = joined {
+        end(daemon).await;
+        lifecycle.shut_down(GRACE).await;
+        let log = std::fs::read_to_string(place.path.join(DAEMON_LOG)).unwrap_or_default();
+        return Err(Failure::failed(format!("{reason}\n{log}")));
     }
     announce(&app, &root).await?;
     let ending = lifecycle.run_until_stopped(GRACE).await;
@@ -104,6 +110,17 @@ async fn in_place(place: &Place, common: Common, flags: DemoFlags) -> Result<Exi
         Ending::Clean => ExitCode::SUCCESS,
         Ending::Failed => ExitCode::FAILURE,
     })
+}
+
+/// Waits until the daemon's link is there. Enrolment may replace what the fleet knows of a
+/// workspace, so the fleet is asked anew after every change.
+async fn connected(app: &App, workspace: WorkspaceId) {
+    let mut changes = app.fleet.changes();
+    while !app.fleet.presence(workspace).connected {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A person, a scripted provider with its model, and a workspace with a token to join it.
@@ -148,6 +165,8 @@ fn join(
     root: &Path,
     place: &Path,
 ) -> Result<Child, Failure> {
+    let told = |error| Failure::failed(format!("{DAEMON_LOG}: {error}"));
+    let log = std::fs::File::create(place.join(DAEMON_LOG)).map_err(told)?;
     Command::new(agentd)
         .args(["join", &format!("http://{}", app.http.address), "--token", token])
         .arg("--root")
@@ -156,6 +175,7 @@ fn join(
         .arg(place.join("agentd"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(log)
         // Its own group: Ctrl-C ends it after the server, in order.
         .process_group(0)
         .kill_on_drop(true)

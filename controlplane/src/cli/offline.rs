@@ -6,7 +6,7 @@ use shared::clock::{Clock, SystemClock};
 use shared::ids::{IdSource, SystemIds};
 
 use super::exit::Failure;
-use crate::app::{StartError, master_key_file, open_store, prepare_data_dir};
+use crate::app::{StartError, database_url, master_key_file, prepare_data_dir};
 use crate::options::{self, Options, Sources};
 use crate::secrets::SecretBox;
 use crate::store::Store;
@@ -33,7 +33,9 @@ impl Offline {
         prepare_data_dir(&options.data_dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn IdSource> = Arc::new(SystemIds::new());
-        let store = open_store(&options, &clock, &ids).await.map_err(StartError::from)?;
+        let url = database_url(&options);
+        let store = Store::open_beside(&url, Arc::clone(&clock), ids).await;
+        let store = store.map_err(StartError::from)?;
         Ok(Self { options, store, clock })
     }
 

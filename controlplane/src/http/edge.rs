@@ -38,6 +38,7 @@ pub async fn edge(State(app): State<App>, mut request: Request, next: Next) -> R
     let id = request_id(&app, request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let started = app.clock.now();
+    let wants_upgrade = request.headers().contains_key(header::UPGRADE);
     let span = tracing::info_span!("http", http.method = %method, http.path = %cut(&path), request.id = %id);
     request.extensions_mut().insert(Asked(id.clone()));
 
@@ -48,6 +49,10 @@ pub async fn edge(State(app): State<App>, mut request: Request, next: Next) -> R
     };
     let mut response = problem::render(as_problem(response), &id, &cut(&path));
     dress(response.headers_mut(), &path, &id);
+    // Behind an upgrade the framing is no longer checked, so a refused one ends the connection.
+    if wants_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
 
     let status = response.status();
     app.http.metrics.count(&method, status);
@@ -62,6 +67,7 @@ pub struct Asked(pub String);
 
 async fn admit(app: &App, request: Request, next: Next) -> Response {
     let refusal = check_host(app, &request)
+        .and_then(|()| check_method(request.method()))
         .and_then(|()| check_origin(app, &request))
         .and_then(|()| check_query(request.uri()));
     match refusal {
@@ -79,8 +85,24 @@ fn check_host(app: &App, request: &Request) -> Result<(), Problem> {
     Err(Problem::new(Code::HostNotAllowed, detail).hint(hint).close())
 }
 
+/// Methods that no route has are refused before anybody is asked who they are.
+fn check_method(method: &Method) -> Result<(), Problem> {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE => Ok(()),
+        _ => Err(Problem::new(Code::MethodNotAllowed, "no route takes this method").header(
+            header::ALLOW,
+            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE"),
+        )),
+    }
+}
+
 fn check_origin(app: &App, request: &Request) -> Result<(), Problem> {
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let is_upgrade = request.headers().contains_key(header::UPGRADE);
     if is_read && !is_upgrade {
         return Ok(());

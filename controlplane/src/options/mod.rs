@@ -18,6 +18,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::store::DatabaseUrl;
+
 pub use error::{OptionError, OptionErrors, Origin, nearest};
 pub use layer::{Found, Raw};
 pub use setting::{Kind, SETTINGS, Setting, env_name};
@@ -95,24 +97,6 @@ impl HttpOptions {
             return format!("http://localhost:{}", address.port());
         }
         format!("http://{address}")
-    }
-}
-
-/// The address of a database, which may hold a password.
-#[derive(Clone)]
-pub struct DatabaseUrl(String);
-
-impl DatabaseUrl {
-    /// For the driver only.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("DatabaseUrl(…)")
     }
 }
 
@@ -214,10 +198,9 @@ fn check(found: &Found) -> Result<(), String> {
     if !fits {
         return Err(expects());
     }
-    let database = found.setting.path == "database.url";
-    if database && !["postgres://", "postgresql://", "sqlite:"].iter().any(|p| text.starts_with(p))
-    {
-        return Err("database.url begins with postgres:// or sqlite:".to_owned());
+    if found.setting.path == "database.url" {
+        // Never with the text: it may hold a password.
+        text.parse::<DatabaseUrl>().map_err(|error| error.to_string())?;
     }
     Ok(())
 }
@@ -244,7 +227,7 @@ fn typed(resolved: &Resolved) -> Options {
             body_limit_bytes: text("http.body_limit").as_deref().and_then(bytes).unwrap_or(0),
         },
         quic_listen: address("quic.listen"),
-        database_url: text("database.url").map(DatabaseUrl),
+        database_url: text("database.url").and_then(|url| url.parse().ok()),
         master_key_file: text("secrets.master_key_file").map(PathBuf::from),
         session_lifetime: time("login.session_lifetime"),
         shutdown_grace: time("shutdown.grace"),

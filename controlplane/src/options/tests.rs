@@ -126,7 +126,7 @@ fn b96_a_secret_file_must_be_private_and_alone() {
     };
 
     let (options, resolved) = load_with(&[("HOLDFAST_DATABASE__URL_FILE", &secret_text)]).unwrap();
-    assert_eq!(options.database_url.unwrap().expose(), "postgres://u:hunter2@localhost/db");
+    assert_eq!(options.database_url.unwrap(), "postgres://u:hunter2@localhost/db".parse().unwrap());
     let shown: Vec<_> = resolved.printable().map(|(_, text, _)| text).collect();
     assert!(shown.contains(&"\"…\"".to_owned()) && !shown.iter().any(|t| t.contains("hunter2")));
 
@@ -158,10 +158,4 @@ fn b96_an_unknown_variable_is_named_with_the_nearest() {
 fn b98_without_a_home_the_error_says_what_to_pass() {
     let error = load(&Sources::default()).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("--data-dir"), "{error}");
-}
-
-#[test]
-fn the_address_of_a_database_is_never_printed() {
-    let url = DatabaseUrl("postgres://u:hunter2@h/d".to_owned());
-    assert_eq!(format!("{url:?}"), "DatabaseUrl(…)");
 }

@@ -36,7 +36,7 @@ pub enum Db {
         /// A few connections that are opened read-only.
         read: SqlitePool,
         /// Keeps other processes out. Released after the last clone is dropped.
-        lock: Arc<FileLock>,
+        lock: Option<Arc<FileLock>>,
     },
     /// A server.
     Postgres(PgPool),
@@ -74,7 +74,9 @@ impl Db {
     pub async fn close(&self) {
         match self {
             Self::Sqlite { write, read, lock } => {
-                lock.closing();
+                if let Some(lock) = lock {
+                    lock.closing();
+                }
                 read.close().await;
                 write.close().await; // last: it checkpoints the log
             }

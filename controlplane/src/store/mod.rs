@@ -140,6 +140,15 @@ impl Store {
         Ok(Self::new(open::open(url).await?, clock, ids))
     }
 
+    /// As [`open`](Self::open), also while a server has the database; for commands of a moment.
+    pub async fn open_beside(
+        url: &DatabaseUrl,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self::new(open::open_beside(url).await?, clock, ids))
+    }
+
     /// `sqlite` or `postgres`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -24,3 +24,16 @@ pub(super) async fn open(url: &DatabaseUrl) -> Result<Db, OpenError> {
         DatabaseUrl::Postgres(url) => postgres::open(url).await,
     }
 }
+
+/// Opens the database beside the server that has it: for commands of a moment.
+///
+/// A SQLite file without a server is opened as [`open`] does.
+pub(super) async fn open_beside(url: &DatabaseUrl) -> Result<Db, OpenError> {
+    match url {
+        DatabaseUrl::Sqlite(path) => match sqlite::open(path).await {
+            Err(OpenError::Locked { .. }) => sqlite::open_beside(path).await,
+            opened => opened,
+        },
+        DatabaseUrl::Postgres(url) => postgres::open(url).await,
+    }
+}

@@ -75,7 +75,23 @@ pub(super) async fn open(path: &Path) -> Result<Db, OpenError> {
         .acquire_timeout(WRITER_WAIT)
         .test_before_acquire(false)
         .connect_lazy_with(options(path).read_only(true));
-    Ok(Db::Sqlite { write, read, lock: Arc::new(lock) })
+    Ok(Db::Sqlite { write, read, lock: Some(Arc::new(lock)) })
+}
+
+/// Opens a file that a running server has: SQLite lets several processes in, and the server's lock
+/// only says who looks after the file. Refused unless the schema is exactly this program's.
+pub(super) async fn open_beside(path: &Path) -> Result<Db, OpenError> {
+    let path = &absolute(path)?;
+    if inspect(path)? != Some(newest()) {
+        return Err(OpenError::Locked { path: path.clone() });
+    }
+    let pool = |read_only, connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(WRITER_WAIT)
+            .connect_lazy_with(writing(path).read_only(read_only))
+    };
+    Ok(Db::Sqlite { write: pool(false, 1), read: pool(true, 1), lock: None })
 }
 
 /// The path without links in its folders, so that two names of one file share one lock.
