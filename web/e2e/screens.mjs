@@ -100,14 +100,14 @@ async function check(page, name) {
   if (shots) await page.screenshot({ path: join(shots, `${name}.png`) });
 }
 
-async function sweep(base, screens, signIn) {
+async function sweep(base, screens, enter) {
   for (const scheme of ["light", "dark"]) {
     for (const [size, viewport] of Object.entries(SIZES)) {
       const context = await browser.newContext({ viewport, colorScheme: scheme, reducedMotion: "reduce", bypassCSP: true });
       const page = await context.newPage();
       page.setDefaultTimeout(10_000);
       page.on("pageerror", (error) => found.push(`page error: ${error.message}`));
-      if (signIn) await signIn(page, base);
+      if (enter) await enter(page, base);
       for (const [name, path, act] of screens) {
         const label = `${name}-${scheme}-${size}`;
         try {

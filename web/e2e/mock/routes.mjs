@@ -1,5 +1,5 @@
 // The API's routes over the mock's world.
-import { ago, chat, id, message, text, workspace, world } from "./world.mjs";
+import { ago, chat, id, message, workspace, world } from "./world.mjs";
 import { play, tellChat, tellList } from "./streams.mjs";
 
 const ok = (body, status = 200, headers = {}) => ({ status, body, headers });
@@ -47,7 +47,7 @@ function setup(body) {
   return ok(user, 201);
 }
 
-const heads = () => [...world.chats.values()].map((c) => c.head).filter((h) => !h.archived).sort((a, b) => b.updated_at.localeCompare(a.updated_at));
+const heads = () => [...world.chats.values()].map((c) => c.head).filter((h) => !h.archived).toSorted((a, b) => b.updated_at.localeCompare(a.updated_at));
 
 function createChat(body) {
   const made = chat({ title: body.content[0].text.slice(0, 60), workspace_id: body.workspace_id ?? null, model_id: body.model_id ?? null, status: "running", updated_at: ago(0) });
@@ -140,7 +140,7 @@ function collection(method, item, sub, body, all, prefix) {
   if (method === "DELETE") return all.splice(at, 1), ok(undefined, 204);
   if (method === "PATCH") {
     if (body.default) all.forEach((m) => (m.default = false));
-    const { api_key, ...rest } = body;
+    const { api_key: _key, ...rest } = body;
     Object.assign(all[at], rest);
   }
   return ok(all[at]);

@@ -6,7 +6,7 @@ import { asProblem, Problem, problemOf } from "./problem";
 afterEach(() => vi.unstubAllGlobals());
 
 function answer(status: number, text: string, headers: Record<string, string> = {}) {
-  const fetch = vi.fn(async (_: Request) => new Response(status === 204 ? null : text, { status, headers }));
+  const fetch = vi.fn(async (_request: Request) => new Response(status === 204 ? null : text, { status, headers }));
   vi.stubGlobal("fetch", fetch);
   return fetch;
 }

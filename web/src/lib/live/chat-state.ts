@@ -104,9 +104,9 @@ export function applyAll(state: ChatState, events: readonly S.Envelope[]): ChatS
 }
 
 /** A page of older messages, as a page of the history answers. */
-export function prepend(state: ChatState, older: readonly S.MessageView[]): ChatState {
+export function prepend(state: ChatState, page: readonly S.MessageView[]): ChatState {
   const messages = [...state.messages];
-  for (const message of older) put(messages, message);
+  for (const message of page) put(messages, message);
   return { ...state, messages };
 }
 

@@ -30,7 +30,7 @@ export function markSeen(chats: ReadonlyArray<Pick<ChatHead, "id" | "snapshot_ve
   if (fresh.length === 0) return;
   const all = { ...seen, ...Object.fromEntries(fresh.map((chat) => [chat.id, chat.snapshot_version])) };
   // Ids begin with their time, so the greatest are the newest.
-  seen = Object.fromEntries(Object.entries(all).sort().slice(-KEPT));
+  seen = Object.fromEntries(Object.entries(all).toSorted().slice(-KEPT));
   save(KEY, seen);
   for (const listener of listeners) listener();
 }

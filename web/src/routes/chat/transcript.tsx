@@ -72,7 +72,8 @@ export function Transcript({ chatId, live, durable, lost, onLoadOlder }: Transcr
     rangeExtractor: useCallback((range: Range) => withFocused(range, scroller.current), []),
   });
   // Sizes are known only after they were drawn, so this is asked after every drawing.
-  useEffect(() => setAtEnd(virtual.isAtEnd(STICK_PX)));
+  const ends = virtual.isAtEnd(STICK_PX);
+  useEffect(() => setAtEnd(virtual.isAtEnd(STICK_PX)), [virtual, ends, items, virtual.scrollOffset]);
 
   const settled = useRef(false);
   useLayoutEffect(() => {
@@ -182,7 +183,7 @@ function withFocused(range: Range, scroller: HTMLElement | null): number[] {
   if (!row || !scroller?.contains(row)) return indexes;
   const focused = Number(row.dataset.index);
   if (indexes.includes(focused) || focused >= range.count) return indexes;
-  return [...indexes, focused].sort((a, b) => a - b);
+  return [...indexes, focused].toSorted((a, b) => a - b);
 }
 
 /** Good guesses keep the scroll bar still. */

@@ -10,7 +10,7 @@ describe("the inbox", () => {
   it("puts what needs a person first and what was read last", () => {
     const chats = [chat("a", "waiting", 4), chat("b", "running"), chat("c", "error"), chat("d", "requires_action"), chat("e", "waiting", 9)];
     const groups = groupChats(chats, { a: 4, e: 8 });
-    expect(groups.map((group) => [group.name, group.chats.map((it) => it.id)])).toEqual([
+    expect(groups.map((group) => [group.name, group.chats.map((one) => one.id)])).toEqual([
       ["need", ["c", "d"]],
       ["work", ["b"]],
       ["done", ["e"]],

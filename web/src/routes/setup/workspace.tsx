@@ -30,7 +30,7 @@ export function WorkspaceStep({ onDone }: { onDone: () => void }) {
       <h1>{t.setup.workspaceTitle}</h1>
       <p className="ink-2">{t.setup.workspaceText}</p>
       {workspace ? (
-        <JoinCommand workspace={workspace} />
+        <JoinCommand key={workspace.id} workspace={workspace} />
       ) : (
         <form className="form" onSubmit={submit}>
           <Field

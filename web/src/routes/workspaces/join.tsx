@@ -17,7 +17,7 @@ export function JoinCommand({ workspace }: { workspace: WorkspaceView }) {
   const pending = workspace.status === "pending";
   useEffect(() => {
     if (pending) mutate();
-  }, [mutate, pending, workspace.id]);
+  }, [mutate, pending]);
 
   if (workspace.status === "connected") return <Connected workspace={workspace} />;
   const expired = token.data && Date.parse(token.data.expires_at) < now;

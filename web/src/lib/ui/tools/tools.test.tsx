@@ -38,7 +38,7 @@ describe("every tool", () => {
   });
 
   it("has no renderer without a tool", () => {
-    expect(Object.keys(TOOLS).sort()).toEqual([...CATALOGUE].sort());
+    expect(Object.keys(TOOLS).toSorted()).toEqual(CATALOGUE.toSorted());
   });
 });
 
