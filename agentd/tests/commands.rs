@@ -128,3 +128,57 @@ fn b97_b101_a_state_directory_that_cannot_be_used_is_named() {
     table.row("is named".to_owned(), errors(&output).contains("device.key"), true);
     table.finish();
 }
+
+#[tokio::test]
+async fn status_and_ps_are_answered_by_the_running_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("root")).unwrap();
+    // Longer than a socket address may be.
+    let long = dir.path().join("d".repeat(120));
+    let state = StateDir::open(&long).unwrap();
+    let lifecycle = shared::lifecycle::Lifecycle::new();
+    let parts = agentd::daemon::DaemonParts {
+        lifecycle: lifecycle.clone(),
+        clock: std::sync::Arc::new(shared::clock::SystemClock),
+        ids: std::sync::Arc::new(shared::ids::SystemIds::new()),
+        environment: agentd::process::Environment::read(),
+    };
+    let root = dir.path().join("root");
+    let daemon = agentd::daemon::Daemon::open(state.layout(), &root, parts).await.unwrap();
+    daemon.listen(state.layout(), None).unwrap();
+    let socket = state.layout().socket();
+    let mode = std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let ids = shared::ids::SystemIds::new();
+    let id = |ids: &shared::ids::SystemIds| (ids as &dyn shared::ids::IdSource).ulid();
+    let request = shared::protocol::process::StartProcess {
+        process_id: shared::ids::ProcessId::from_ulid(id(&ids)),
+        ..bench::shell("sleep 600 # \u{1b}[31m")
+    };
+    let op = shared::ids::OpId::from_ulid(id(&ids));
+    daemon.dispatch.processes.start(op, &request).await.unwrap();
+
+    let text = long.to_str().unwrap().to_owned();
+    let ask = move |command: &'static str, json: bool| {
+        let text = text.clone();
+        let job = move || {
+            let mut arguments = vec![command, "--state-dir", &text];
+            if json {
+                arguments.push("--json");
+            }
+            agentd(&arguments).output().unwrap()
+        };
+        async move { shared::lifecycle::Lifecycle::new().blocking("ask", job).await }
+    };
+    let status = ask("status", true).await;
+    let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((json["processes_running"].as_u64(), code(&status)), (Some(1), 0));
+    assert_eq!(json["pid"], std::process::id());
+    let ps = String::from_utf8(ask("ps", false).await.stdout).unwrap();
+    assert!(ps.contains("running") && ps.contains("sleep 600 #"), "{ps}");
+    assert!(!ps.contains('\u{1b}'), "control characters stay away from the terminal");
+    lifecycle.stop();
+    drop(daemon);
+    lifecycle.shut_down(std::time::Duration::from_secs(10)).await;
+    assert!(!socket.exists(), "it is taken away at an orderly end");
+}

@@ -255,3 +255,7 @@ impl LiveRecord {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;
