@@ -19,6 +19,7 @@ use shared::protocol::process::{
     StartProcess, StopProcess, ViewOutput, WaitProcess, WriteStdin,
 };
 use shared::protocol::{ErrorCode, Method, Reply, WireError};
+use shared::wire::incoming::Answerer;
 use shared::wire::io::WriteError;
 use shared::wire::{Dispatch, IncomingCall};
 
@@ -48,12 +49,7 @@ impl Dispatch for Dispatcher {
             }
             CancelOperation::NAME => self.cancel(call).await,
 
-            StartProcess::NAME => {
-                self.operate(call, |op, request: StartProcess| async move {
-                    processes.start(op, &request).await
-                })
-                .await
-            }
+            StartProcess::NAME => self.start(call).await,
             SignalProcess::NAME => {
                 self.operate(call, |_, request: SignalProcess| async move {
                     processes.signal(&request).await
@@ -165,14 +161,34 @@ impl Dispatcher {
             Admission::Attach(attached) => attached.outcome().await,
             Admission::Refused(error) => Err(error),
         };
-        let mut answer = call.answer;
-        match outcome {
-            Ok(outcome) => {
-                answer.reply_encoded(outcome).await?;
-                answer.finish().await
+        answer_encoded(call.answer, outcome).await
+    }
+
+    /// As [`operate`](Self::operate), with one sync on the way instead of three: the journal's begin
+    /// and the process's own record become durable beside each other, and the answer can be
+    /// found out again from the latter.
+    async fn start(&self, call: IncomingCall) -> Result<(), WriteError> {
+        let asked =
+            call.decode::<StartProcess>().and_then(|request| Ok((request, operation(&call)?)));
+        let (request, (op, fence)) = match asked {
+            Ok(asked) => asked,
+            Err(error) => return call.answer.fail(error).await,
+        };
+        let outcome = match self.journal.claim(op, &fence, StartProcess::NAME).await {
+            Admission::Begin(mut token) => {
+                match self.processes.start(op, &request, token.begun()).await {
+                    Ok(view) => Ok(token.commit_recoverable(encode(Ok(view)))),
+                    Err(error) => match token.begun().await {
+                        Ok(()) => token.commit(encode::<()>(Err(error))).await,
+                        Err(error) => Err(error),
+                    },
+                }
             }
-            Err(error) => answer.fail(error).await,
-        }
+            Admission::Answered(outcome) => Ok(outcome),
+            Admission::Attach(attached) => attached.outcome().await,
+            Admission::Refused(error) => Err(error),
+        };
+        answer_encoded(call.answer, outcome).await
     }
 
     /// Idempotent by itself: the entry it makes is that of the cancelled operation.
@@ -263,6 +279,19 @@ async fn read<M: Method>(
     match reply {
         Ok(reply) => call.answer.answer(&Reply::Ok(reply)).await,
         Err(error) => call.answer.fail(error).await,
+    }
+}
+
+async fn answer_encoded(
+    mut answer: Answerer,
+    outcome: Result<Bytes, WireError>,
+) -> Result<(), WriteError> {
+    match outcome {
+        Ok(outcome) => {
+            answer.reply_encoded(outcome).await?;
+            answer.finish().await
+        }
+        Err(error) => answer.fail(error).await,
     }
 }
 

@@ -156,7 +156,8 @@ async fn status_and_ps_are_answered_by_the_running_daemon() {
         ..bench::shell("sleep 600 # \u{1b}[31m")
     };
     let op = shared::ids::OpId::from_ulid(id(&ids));
-    daemon.dispatch.processes.start(op, &request).await.unwrap();
+    let begun = std::future::ready(Ok(()));
+    daemon.dispatch.processes.start(op, &request, begun).await.unwrap();
 
     let text = long.to_str().unwrap().to_owned();
     let ask = move |command: &'static str, json: bool| {

@@ -125,3 +125,25 @@ async fn hundreds_of_short_processes_leave_nothing_behind() {
     println!("{COUNT} processes: {each:.2} ms each, memory grew by {} KiB", grown >> 10);
     assert!(grown < 8 << 20, "memory grew by {grown} bytes");
 }
+
+/// Prints what a start costs beside a bare spawn; a figure for people, not a limit.
+#[tokio::test]
+async fn a_start_beside_a_bare_spawn() {
+    let bench = Bench::new();
+    let mut bare = Vec::new();
+    let mut ours = Vec::new();
+    for _ in 0..100 {
+        let start = tokio::time::Instant::now();
+        std::process::Command::new("/bin/true").output().unwrap();
+        bare.push(start.elapsed().as_micros());
+        let start = tokio::time::Instant::now();
+        let view = bench.start(bench::argv(&["/bin/true"])).await.unwrap();
+        let started = start.elapsed().as_micros();
+        bench.ended(view.process_id).await;
+        ours.push((start.elapsed().as_micros(), started));
+    }
+    bare.sort_unstable();
+    ours.sort_unstable();
+    let (whole, started) = ours[50];
+    println!("start: bare {} µs, ours {whole} µs (answered after {started} µs)", bare[50]);
+}

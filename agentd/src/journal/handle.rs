@@ -1,7 +1,9 @@
 //! The way into the journal: admission, tokens, recovery.
 
+use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,8 +59,13 @@ pub enum Admission {
 pub struct Token {
     op: OpId,
     shared: Arc<Shared>,
+    /// Until the begin is known to be durable, or not. Never locked: only shared references to a
+    /// token need it to be shareable.
+    begun: Mutex<Option<Begun>>,
     committed: bool,
 }
+
+type Begun = Pin<Box<dyn Future<Output = Result<(), RecorderError>> + Send>>;
 
 /// Somebody else runs it; here comes its outcome.
 pub struct Attached {
@@ -117,24 +124,31 @@ impl JournalHandle {
     ///
     /// Not cancel-safe: call it where it runs to its end.
     pub async fn begin(&self, op: OpId, fence: &Fence, method: &str) -> Admission {
+        match self.claim(op, fence, method).await {
+            Admission::Begin(mut token) => match token.begun().await {
+                Ok(()) => Admission::Begin(token),
+                Err(error) => Admission::Refused(error),
+            },
+            other => other,
+        }
+    }
+
+    /// As [`begin`](Self::begin), but the begin is only on its way to the disk: wait for
+    /// [`Token::begun`] before the effect. For a service that has a record of its own to sync.
+    pub async fn claim(&self, op: OpId, fence: &Fence, method: &str) -> Admission {
         let Shared { table, recorder, clock, .. } = &*self.shared;
         fault::point("w2 journal begin");
         match table.ask(op, fence, method, clock.now_ms()) {
-            Asked::Claimed(record) => match self.shared.record_begin(op, record).await {
-                Ok(()) => {
-                    fault::point("w3 journal begun");
-                    Admission::Begin(Token {
-                        op,
-                        shared: Arc::clone(&self.shared),
-                        committed: false,
-                    })
-                }
-                Err(error) => {
-                    let error = unavailable(error);
-                    table.not_begun(op, &error);
-                    Admission::Refused(error)
-                }
-            },
+            Asked::Claimed(record) => {
+                let begun = Arc::clone(table);
+                let begun = recorder.append(record, Urgency::Begin, move |_| begun.begun(op));
+                Admission::Begin(Token {
+                    op,
+                    shared: Arc::clone(&self.shared),
+                    begun: Mutex::new(Some(Box::pin(begun))),
+                    committed: false,
+                })
+            }
             Asked::Attach(outcome, raised) => match self.raise(raised).await {
                 Ok(()) => Admission::Attach(Attached { outcome }),
                 Err(error) => Admission::Refused(error),
@@ -192,7 +206,7 @@ impl JournalHandle {
     /// The outcomes of `ops` are committed by the control plane: they may be dropped.
     pub fn acknowledge(&self, ops: &[OpId]) {
         if let Some(record) = self.shared.table.acknowledge(ops) {
-            self.shared.recorder.append_soon(record, Urgency::Begin);
+            self.shared.recorder.append_lazily(record, Urgency::Begin, drop);
         }
     }
 
@@ -242,6 +256,27 @@ impl JournalHandle {
 }
 
 impl Token {
+    /// Waits until the begin is durable. An error means that nothing was begun: the operation is
+    /// absent again, whoever attached is told the same, and the token has done its duty.
+    pub async fn begun(&mut self) -> Result<(), WireError> {
+        let waiting = self.begun.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(begun) = waiting.as_mut() else { return Ok(()) };
+        let written = begun.as_mut().await;
+        *waiting = None;
+        match written {
+            Ok(()) => {
+                fault::point("w3 journal begun");
+                Ok(())
+            }
+            Err(error) => {
+                let error = unavailable(error);
+                self.shared.table.not_begun(self.op, &error);
+                self.committed = true;
+                Err(error)
+            }
+        }
+    }
+
     /// Records what the operation's service needs after a crash. Durable when it returns; call it
     /// after the last step that can be undone and before the first that cannot.
     pub async fn prepared(&self, note: Bytes) -> Result<(), WireError> {
@@ -249,6 +284,20 @@ impl Token {
         let (op, table) = (self.op, Arc::clone(&self.shared.table));
         let then = move |_| table.prepared(op, note);
         self.shared.recorder.append(record, Urgency::Begin, then).await.map_err(unavailable)
+    }
+
+    /// Tells the outcome at once and records it soon. Only for a service that can find the outcome
+    /// out again from a durable record of its own ([`Settlement::Ended`]) after a crash.
+    pub fn commit_recoverable(mut self, outcome: Bytes) -> Bytes {
+        self.committed = true;
+        fault::point("w4 journal told");
+        self.shared.table.told(self.op, outcome.clone());
+        let (op, at_ms) = (self.op, self.shared.clock.now_ms());
+        let record = self.shared.end_record(op, at_ms, &outcome);
+        let (table, bytes) = (Arc::clone(&self.shared.table), outcome.clone());
+        let then = move |location| table.ended(op, location, at_ms, bytes);
+        self.shared.recorder.append_lazily(record, Urgency::Finish, then);
+        outcome
     }
 
     /// Records the outcome (an encoded `Reply`); durable when it returns. Whoever is attached gets
@@ -267,15 +316,9 @@ impl Token {
 }
 
 impl Shared {
-    async fn record_begin(&self, op: OpId, record: Vec<u8>) -> Result<(), RecorderError> {
-        let table = Arc::clone(&self.table);
-        self.recorder.append(record, Urgency::Begin, move |_| table.begun(op)).await
-    }
-
     async fn record_end(&self, op: OpId, outcome: Bytes) -> Result<(), WireError> {
-        let digest = self.table.digest(op).map_or_else(Vec::new, |digest| digest.0.to_vec());
         let at_ms = self.clock.now_ms();
-        let record = Record::Ended { op, digest, at_ms, outcome: outcome.to_vec() }.encode();
+        let record = self.end_record(op, at_ms, &outcome);
         loop {
             let (table, outcome) = (Arc::clone(&self.table), outcome.clone());
             let then = move |location| table.ended(op, location, at_ms, outcome);
@@ -288,6 +331,13 @@ impl Shared {
                 Err(error) => return Err(unavailable(error)),
             }
         }
+    }
+}
+
+impl Shared {
+    fn end_record(&self, op: OpId, at_ms: i64, outcome: &Bytes) -> Vec<u8> {
+        let digest = self.table.digest(op).map_or_else(Vec::new, |digest| digest.0.to_vec());
+        Record::Ended { op, digest, at_ms, outcome: outcome.to_vec() }.encode()
     }
 }
 

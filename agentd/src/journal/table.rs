@@ -217,6 +217,13 @@ impl JournalTable {
         self.lock().slots.get(&op).and_then(|slot| slot.entry.digest())
     }
 
+    /// The outcome of `op` is known and on its way to the disk: whoever attaches is given it.
+    pub(super) fn told(&self, op: OpId, bytes: Bytes) {
+        if let Some(Slot { at: Detail::Open { outcome, .. }, .. }) = self.lock().slots.get(&op) {
+            outcome.send_replace(Some(Ok(bytes)));
+        }
+    }
+
     /// The outcome of `op` is durable at `location`: whoever attached is given it.
     pub(super) fn ended(&self, op: OpId, location: Location, at_ms: i64, bytes: Bytes) {
         let mut state = self.lock();

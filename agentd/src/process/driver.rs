@@ -98,7 +98,7 @@ impl Driver {
                 let total = self.process.log.extent().total;
                 self.process.detail().durable.total = Some(total);
                 let record = Record::Complete { process: self.process.id(), total };
-                self.recorder.append_soon(record.encode(), Urgency::Finish);
+                self.recorder.append_lazily(record.encode(), Urgency::Finish, drop);
             }
             Effect::Publish => {
                 self.process.phase.send_replace(self.machine.phase().clone());

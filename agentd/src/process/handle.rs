@@ -1,5 +1,6 @@
 //! The way into the process service.
 
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -130,7 +131,8 @@ impl ProcessHandle {
             tracing::warn!(process.id = %process, "a process was lost with the daemon before");
             end_leftover(process, &durable, &boot_id);
             let record = Record::Lost { process, at_ms: now_ms };
-            handle.append_soon(record.encode(), Urgency::Finish);
+            // Not waited for: a crash finds the same again.
+            drop(handle.append(record.encode(), Urgency::Finish, drop));
         }
         let shared = Arc::new(Shared {
             root: root.to_owned(),
@@ -148,11 +150,42 @@ impl ProcessHandle {
         Ok(Self { shared })
     }
 
-    /// Starts a process, or says why not. The caller has journalled `op`.
+    /// Starts a process, or says why not. `begun` resolves when `op` is durable in the journal, or
+    /// cannot be; it is waited for before the program is executed, beside the service's own record.
     ///
-    /// A repeat with the same operation is answered with the process as it is.
-    pub async fn start(&self, op: OpId, request: &StartProcess) -> Result<ProcessView, WireError> {
-        self.start_process(op, request).await.map_err(WireError::from)
+    /// A repeat with the same operation is answered with the process as it is: so the answer need
+    /// not be durable, see [`recover`](Self::recover).
+    pub async fn start(
+        &self,
+        op: OpId,
+        request: &StartProcess,
+        begun: impl Future<Output = Result<(), WireError>>,
+    ) -> Result<ProcessView, WireError> {
+        let shared = &self.shared;
+        let (process, launch) = match shared.admit(op, request)? {
+            Admitted::Before(process) => {
+                begun.await?;
+                return Ok(process.view());
+            }
+            Admitted::New(process, launch) => (process, launch),
+        };
+        let recorded = shared.record_start(&process);
+        if let (Err(error), _) | (_, Err(error)) = tokio::join!(begun, recorded) {
+            shared.table.remove(process.id());
+            return Err(error);
+        }
+        fault::point("w3 process recorded");
+        match child::spawn(&launch) {
+            Ok(spawned) => {
+                fault::point("w4 process runs");
+                shared.take_over(&process, spawned).map_err(StartError::Pipe)?;
+                Ok(process.view())
+            }
+            Err(error) => {
+                shared.not_started(&process, &error);
+                Err(error.into())
+            }
+        }
     }
 
     /// What became of the start that `op` asked for; none: it provably was not executed.
@@ -343,37 +376,14 @@ impl ProcessHandle {
             tree::reap_strays(|pid| self.shared.table.is_leader(pid));
         }
     }
+}
 
-    async fn start_process(
-        &self,
-        op: OpId,
-        request: &StartProcess,
-    ) -> Result<ProcessView, StartError> {
-        let shared = &self.shared;
-        match shared.table.known(request.process_id) {
-            Known::Here(process) if process.started.op == op => return Ok(process.view()),
-            Known::Here(_) | Known::Pruned { .. } => return Err(StartError::IdInUse),
-            Known::Never => {}
-        }
-        let running = shared.table.running();
-        if running >= PROCESSES_RUNNING_MAX {
-            return Err(StartError::TooMany { running, limit: PROCESSES_RUNNING_MAX });
-        }
-        let launch = Launch::check(request, &shared.root, &shared.environment)?;
-        let process = shared.enter(op, request, &launch).await?;
-        fault::point("w3 process recorded");
-        match child::spawn(&launch) {
-            Ok(spawned) => {
-                fault::point("w4 process runs");
-                shared.take_over(&process, spawned).map_err(StartError::Pipe)?;
-                Ok(process.view())
-            }
-            Err(error) => {
-                shared.not_started(&process, &error);
-                Err(error)
-            }
-        }
-    }
+/// What a request to start meets.
+enum Admitted {
+    /// The same operation has started it before.
+    Before(Arc<Process>),
+    /// It is entered and not yet recorded.
+    New(Arc<Process>, Launch),
 }
 
 impl Process {
@@ -401,13 +411,20 @@ impl Shared {
         }
     }
 
-    /// Makes the start durable, before the program is executed.
-    async fn enter(
-        &self,
-        op: OpId,
-        request: &StartProcess,
-        launch: &Launch,
-    ) -> Result<Arc<Process>, StartError> {
+    /// Checks a request and enters the process.
+    fn admit(&self, op: OpId, request: &StartProcess) -> Result<Admitted, StartError> {
+        match self.table.known(request.process_id) {
+            Known::Here(process) if process.started.op == op => {
+                return Ok(Admitted::Before(process));
+            }
+            Known::Here(_) | Known::Pruned { .. } => return Err(StartError::IdInUse),
+            Known::Never => {}
+        }
+        let running = self.table.running();
+        if running >= PROCESSES_RUNNING_MAX {
+            return Err(StartError::TooMany { running, limit: PROCESSES_RUNNING_MAX });
+        }
+        let launch = Launch::check(request, &self.root, &self.environment)?;
         let started = Started {
             process: request.process_id,
             op,
@@ -422,15 +439,16 @@ impl Shared {
             launch.output_kept_bytes,
             Arc::clone(&self.budget),
         );
-        let record = Record::Started(started.clone()).encode();
         let process = Process::new(started, log, Phase::Starting);
         self.table.insert(Arc::clone(&process));
+        Ok(Admitted::New(process, launch))
+    }
+
+    /// Makes the start durable, before the program is executed.
+    async fn record_start(&self, process: &Process) -> Result<(), WireError> {
+        let record = Record::Started(process.started.clone()).encode();
         let written = self.recorder.append(record, Urgency::Begin, drop).await;
-        written.map_err(|error| {
-            self.table.remove(request.process_id);
-            StartError::Record(error)
-        })?;
-        Ok(process)
+        written.map_err(|error| StartError::Record(error).into())
     }
 
     /// Starts the tasks of a process that runs.
@@ -455,7 +473,7 @@ impl Shared {
         }
         let (pid, start_time, boot_id) = running;
         let record = Record::Running { process: process.id(), pid, start_time, boot_id };
-        self.recorder.append_soon(record.encode(), Urgency::Finish);
+        self.recorder.append_lazily(record.encode(), Urgency::Finish, drop);
         let mut machine = ProcessMachine::starting();
         machine.apply(Event::Started);
         process.phase.send_replace(machine.phase().clone());
@@ -481,7 +499,8 @@ impl Shared {
         machine.apply(Event::NotStarted(error.clone()));
         process.detail().durable.not_started = Some(error.clone());
         let record = Record::NotStarted { process: process.id(), error };
-        self.recorder.append_soon(record.encode(), Urgency::Finish);
+        // Not waited for: the journal has the error too.
+        drop(self.recorder.append(record.encode(), Urgency::Finish, drop));
         drop(LogWriter::new(Arc::clone(&process.log))); // closes it
         process.phase.send_replace(machine.phase().clone());
     }
@@ -527,7 +546,7 @@ impl Shared {
     fn tidy(&self) {
         for (process, record) in self.table.prune(self.clock.now_ms()) {
             process.log.discard();
-            self.recorder.append_soon(record, Urgency::Begin);
+            self.recorder.append_lazily(record, Urgency::Begin, drop);
         }
         if self.budget.excess() == 0 {
             return;

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::lifecycle::Lifecycle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::file::{AppendError, BATCH_MAX_BYTES, Location, RecordFile, Urgency};
 
@@ -15,6 +17,8 @@ const QUEUE: usize = 256;
 const BATCH_RECORDS_MAX: usize = 64;
 /// A file smaller than this is never rewritten.
 const REWRITE_MIN_BYTES: u64 = 1024 * 1024;
+/// How long a lazy record waits for one that pays for the sync.
+const LAZY_TIME: Duration = Duration::from_millis(200);
 
 /// What a rewrite keeps; implemented by the table that the records describe.
 pub trait Live: Send + Sync + 'static {
@@ -67,6 +71,8 @@ struct Request {
     /// None: only wait for what was asked before.
     record: Option<Vec<u8>>,
     urgency: Urgency,
+    /// Need not be durable soon: goes with the next record that must be.
+    lazy: bool,
     /// Run when the record is durable, before anything else happens to the file.
     then: Then,
     waiter: Waiter,
@@ -94,11 +100,19 @@ impl RecorderHandle {
         self.ask(None, Urgency::Finish, Box::new(drop)).await
     }
 
-    /// Appends without waiting; what is lost was only a convenience, or is asked for again.
-    pub fn append_soon(&self, record: Vec<u8>, urgency: Urgency) {
+    /// Appends without waiting for the disk, and without a sync of its own: it becomes durable with
+    /// the next record that must be, or within 200 ms. For what a crash may lose, because it was
+    /// only a convenience or can be found out again.
+    pub fn append_lazily(
+        &self,
+        record: Vec<u8>,
+        urgency: Urgency,
+        then: impl FnOnce(Location) + Send + 'static,
+    ) {
         let (waiter, _) = oneshot::channel();
-        let request = Request { record: Some(record), urgency, then: Box::new(drop), waiter };
-        let _ = self.requests.try_send(request);
+        let (record, then) = (Some(record), Box::new(then));
+        // Full: as if a crash had lost it.
+        let _ = self.requests.try_send(Request { record, urgency, lazy: true, then, waiter });
     }
 
     fn ask(
@@ -108,7 +122,7 @@ impl RecorderHandle {
         then: Then,
     ) -> impl Future<Output = Result<(), RecorderError>> + Send + 'static {
         let (waiter, answer) = oneshot::channel();
-        let request = Request { record, urgency, then, waiter };
+        let request = Request { record, urgency, lazy: false, then, waiter };
         // Tried at once and not at the first poll: callers rely on the order of their calls.
         let sent = self.requests.try_send(request);
         let requests = self.requests.clone();
@@ -144,7 +158,7 @@ impl Recorder {
     /// Serves until every handle is gone or the file fails.
     pub async fn run(mut self) {
         let mut taken = Vec::with_capacity(BATCH_RECORDS_MAX);
-        while self.requests.recv_many(&mut taken, BATCH_RECORDS_MAX).await > 0 {
+        while self.take(&mut taken).await {
             while !taken.is_empty() {
                 let later = taken.split_off(batch_len(&taken));
                 let batch = std::mem::replace(&mut taken, later);
@@ -160,6 +174,22 @@ impl Recorder {
                 self = self.rewrite().await;
             }
         }
+    }
+
+    /// Waits for something that must be written now. False: there is nothing more, for ever.
+    async fn take(&mut self, taken: &mut Vec<Request>) -> bool {
+        if self.requests.recv_many(taken, BATCH_RECORDS_MAX).await == 0 {
+            return false;
+        }
+        let deadline = Instant::now() + LAZY_TIME;
+        while taken.iter().all(|request| request.lazy) && taken.len() < BATCH_RECORDS_MAX {
+            let room = BATCH_RECORDS_MAX - taken.len();
+            match timeout_at(deadline, self.requests.recv_many(taken, room)).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        true
     }
 
     async fn write(mut self, batch: Vec<Request>) -> Result<Self, AppendError> {

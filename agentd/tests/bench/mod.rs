@@ -72,7 +72,7 @@ impl Bench {
         if request.process_id == unset() {
             request.process_id = self.id();
         }
-        self.processes.start(self.op(), &request).await
+        self.processes.start(self.op(), &request, std::future::ready(Ok(()))).await
     }
 
     pub async fn run(&self, request: StartProcess) -> ProcessView {
