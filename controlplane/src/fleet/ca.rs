@@ -3,6 +3,10 @@
 //! One per deployment, made at the first start and kept in the settings, its key sealed by the
 //! master key. Its certificate's hash is the pin inside every join token, so it never changes.
 
+use std::sync::Arc;
+
+use quinn::EndpointConfig;
+use quinn_proto::HashedConnectionIdGenerator;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -75,6 +79,7 @@ pub struct SignedDevice {
 pub struct CertificateAuthority {
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
+    link_secret: ring::hmac::Tag,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,12 +103,14 @@ impl CertificateAuthority {
         };
         let stored: Stored = shared::wire::decode(&stored).map_err(|_| CaError::Damaged)?;
         let key = secrets.unseal(&PLACE, &stored.sealed_key)?;
+        let link_secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
+        let link_secret = ring::hmac::sign(&link_secret, b"holdfast links, version 1");
         let key = PrivatePkcs8KeyDer::from(key.to_vec());
         let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
             .map_err(|_| CaError::Damaged)?;
         let certificate = CertificateDer::from(stored.certificate);
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|_| CaError::Damaged)?;
-        Ok(Self { certificate, issuer })
+        Ok(Self { certificate, issuer, link_secret })
     }
 
     /// The CA's own certificate.
@@ -116,6 +123,21 @@ impl CertificateAuthority {
     #[must_use]
     pub fn pin(&self) -> [u8; 32] {
         Sha256::digest(&self.certificate).into()
+    }
+
+    /// How the listener's endpoint marks links. The same after a restart, so that a daemon whose
+    /// link belonged to a server that was killed is told so at its next packet (a stateless reset)
+    /// and does not wait for the silence to be long enough.
+    #[must_use]
+    pub fn endpoint_config(&self) -> EndpointConfig {
+        let secret = self.link_secret.as_ref();
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+        let ids = ring::hmac::sign(&key, b"connection ids");
+        let (ids, _) = ids.as_ref().split_first_chunk().expect("a SHA-256 tag has 32 bytes");
+        let ids = u64::from_be_bytes(*ids);
+        let mut config = EndpointConfig::new(Arc::new(key));
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+        config
     }
 
     /// Signs a daemon's key for a workspace. Nothing of the request but its key is used.

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, Incoming};
+use quinn::{Connection, ConnectionError, Endpoint, Incoming};
 use shared::clock::Clock;
 use shared::ids::ReplicaId;
 use shared::lifecycle::Lifecycle;
@@ -115,7 +115,7 @@ impl Listener {
         let endpoint = socket(options.address)
             .and_then(|socket| {
                 let runtime = Arc::new(quinn::TokioRuntime);
-                Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime)
+                Endpoint::new(parts.ca.endpoint_config(), Some(config), socket, runtime)
             })
             .map_err(|source| ListenError::Socket { address: options.address, source })?;
         let enrolment = Enrolment {
