@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
+use shared::limits::LINK_IDLE_TIMEOUT;
 use tests::stream::{ChatStream, live_output, transcript};
 use tests::world::{World, execute, ledger_command};
 
@@ -21,8 +22,13 @@ async fn a_turn_goes_on_after_the_control_plane_was_killed() -> Result<()> {
     std::fs::write(world.programs.root().join("go-on"), "")?;
     world.programs.start_server()?;
 
+    let restarted = tokio::time::Instant::now();
     let mut stream = chat.stream.resume(world.api(), &chat.id).await?;
     let state = stream.until_rest().await?.clone();
+    let rested = restarted.elapsed();
+    println!("from the restart to rest: {} ms", rested.as_millis());
+    // The silence after which a daemon gives its link up is 20 s; it is told before.
+    assert!(rested < LINK_IDLE_TIMEOUT, "the daemon waited for silence: {rested:?}");
     assert_eq!(world.ledger(), ["one", "two", "three"]);
     let told = transcript(&state);
     assert_eq!(told.last().map(String::as_str), Some("assistant: three lines are written"));
