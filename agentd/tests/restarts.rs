@@ -306,3 +306,27 @@ async fn an_orderly_end_of_the_daemon_asks_its_processes_first() {
     assert_eq!(bench.text(view.process_id).await, "up\nbye\n");
     assert_eq!(bench::members(view.process_id), 0);
 }
+
+#[tokio::test]
+async fn output_whose_record_is_gone_is_removed_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("output");
+    std::fs::create_dir(&output).unwrap();
+    let id: ProcessId = (&SystemIds::new() as &dyn IdSource).id();
+    for name in [format!("{id}.head"), format!("{id}.4096"), format!("{id}.marks")] {
+        std::fs::write(output.join(name), "left over").unwrap();
+    }
+    std::fs::write(output.join("somebody-elses.file"), "stays").unwrap();
+    let lifecycle = Lifecycle::new();
+    let clock = Arc::new(SystemClock);
+    agentd::process::ProcessHandle::open(
+        dir.path(),
+        dir.path(),
+        Environment::read(),
+        &lifecycle,
+        clock,
+    )
+    .unwrap();
+    let left: Vec<_> = std::fs::read_dir(output).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["somebody-elses.file"]);
+}

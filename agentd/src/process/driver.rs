@@ -64,12 +64,14 @@ impl Driver {
                 }
                 () = at(kill_at) => {
                     kill_at = None;
-                    self.kill().await;
+                    self.kill(leader_runs).await;
                     continue;
                 }
                 () = soft.cancelled(), if !stopping => {
                     stopping = true;
-                    kill_at = Some(Instant::now() + STOP_GRACE);
+                    // What was left behind hears no polite signal of ours.
+                    let grace = if leader_runs { STOP_GRACE } else { Duration::ZERO };
+                    kill_at = Some(Instant::now() + grace);
                     self.ask_to_end(leader_runs);
                     continue;
                 }
@@ -83,7 +85,7 @@ impl Driver {
             }
             if stopping && !leader_runs && !self.machine.phase().is_running() {
                 // What still holds the output ends with the daemon.
-                self.kill().await;
+                self.kill(leader_runs).await;
             }
         }
     }
@@ -152,7 +154,11 @@ impl Driver {
         }
     }
 
-    async fn kill(&self) {
+    /// Ends everything that the process started, also a leader that dropped its environment.
+    async fn kill(&self, leader_runs: bool) {
+        if leader_runs {
+            let _ = rustix::process::kill_process_group(self.child.pid(), Signal::KILL);
+        }
         let id = self.process.id();
         self.lifecycle.blocking("process.kill", move || tree::kill_members(id)).await;
     }

@@ -1,42 +1,35 @@
 //! The way into the process service.
 
 use std::future::Future;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use shared::clock::Clock;
 use shared::fault;
 use shared::ids::{OpId, ProcessId};
 use shared::lifecycle::Lifecycle;
-use shared::limits::{
-    OUTPUT_PAGE_MAX_BYTES, PROCESSES_RUNNING_MAX, STDIN_WRITE_MAX_BYTES,
-    WORKSPACE_OUTPUT_KEPT_BYTES,
-};
+use shared::limits::{OUTPUT_PAGE_MAX_BYTES, STDIN_WRITE_MAX_BYTES};
 use shared::protocol::process::{
-    ListProcesses, OutputPage, OutputView, ProcessList, ProcessView, ReadOutput, SignalProcess,
-    StartProcess, StdinWritten, StopProcess, ViewOutput, WaitProcess, WriteStdin,
+    ListProcesses, OutputPage, OutputView, ProcessList, ProcessState, ProcessView, ReadOutput,
+    SignalProcess, StartProcess, StdinWritten, StopProcess, ViewOutput, WaitProcess, WriteStdin,
 };
 use shared::protocol::{ErrorCode, WireError};
 use tokio::sync::watch;
 
 use super::child;
-use super::driver::Driver;
 use super::environment::Environment;
 use super::error::StartError;
 use super::follow::Follower;
-use super::launch::Launch;
-use super::log::{Budget, LogFiles, LogWriter, OutputLog, Piece};
-use super::machine::{Event, Phase, ProcessMachine};
-use super::reader::OutputReader;
-use super::record::{Record, Started};
-use super::stdin::{self, StdinWriter};
-use super::table::{Durable, Known, Process, ProcessTable};
+use super::log::Piece;
+use super::restore::{OpenProcessesError, Restored};
+use super::service::{Admitted, ProcessService, keep_house};
+use super::stdin;
+use super::table::Process;
 use super::{signal, tree, view};
-use crate::records::{OpenError, RecordFile, Recorder, RecorderHandle, Urgency};
+use crate::records::{Recorder, Urgency};
 
 /// Longest wait of one `process/wait`.
 const WAIT_MAX_MS: u64 = 600_000;
@@ -50,37 +43,7 @@ const LIST_MAX: u32 = 1_000;
 /// The process service. Cheap to clone.
 #[derive(Clone)]
 pub struct ProcessHandle {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    root: PathBuf,
-    output_dir: Arc<Path>,
-    environment: Environment,
-    table: Arc<ProcessTable>,
-    recorder: RecorderHandle,
-    budget: Arc<Budget>,
-    lifecycle: Lifecycle,
-    clock: Arc<dyn Clock>,
-    ended: watch::Sender<Option<ProcessId>>,
-    boot_id: String,
-}
-
-/// Why the records of processes cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenProcessesError {
-    /// The record file.
-    #[error(transparent)]
-    Records(#[from] OpenError),
-    /// The directory of the output.
-    #[error("the output directory {path} cannot be used")]
-    Output {
-        /// Which.
-        path: PathBuf,
-        /// What the operating system says.
-        #[source]
-        source: io::Error,
-    },
+    shared: Arc<ProcessService>,
 }
 
 impl ProcessHandle {
@@ -95,59 +58,29 @@ impl ProcessHandle {
         lifecycle: &Lifecycle,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenProcessesError> {
-        let output_dir = dir.join("output");
-        let io = |source| OpenProcessesError::Output { path: output_dir.clone(), source };
-        std::fs::create_dir_all(&output_dir).map_err(io)?;
-        let mut files = LogFiles::scan(&output_dir).map_err(io)?;
-        let (table, budget) =
-            (Arc::new(ProcessTable::default()), Arc::new(Budget::new(WORKSPACE_OUTPUT_KEPT_BYTES)));
-        let mut replay = Replay::default();
-        let file = RecordFile::open(&dir.join("records"), |_, bytes| {
-            if let Some(record) = Record::decode(bytes) {
-                replay.take(record, &table);
-            }
-        })?;
-        let output_dir: Arc<Path> = output_dir.into();
-        let now_ms = clock.now_ms();
-        let boot_id = tree::boot_id();
-        let mut lost = Vec::new();
-        for (started, durable) in replay.processes {
-            let files = files.remove(&started.process).unwrap_or_default();
-            let (dir, budget) = (Arc::clone(&output_dir), Arc::clone(&budget));
-            let log = OutputLog::restored(dir, started.process, &files, durable.total, budget);
-            let mut machine = ProcessMachine::recorded(durable.phase());
-            machine.apply(Event::Restarted { now_ms });
-            let process = Process::new(started, log, machine.phase().clone());
-            process.detail().durable = durable.clone();
-            if matches!(machine.phase(), Phase::Lost { .. }) && durable.lost_at_ms.is_none() {
-                process.detail().durable.lost_at_ms = Some(now_ms);
-                lost.push((process.id(), durable));
-            }
-            table.insert(process);
-        }
-        let (recorder, handle) = Recorder::new(file, Arc::clone(&table) as _, lifecycle.clone());
+        let restored = Restored::open(dir, clock.now_ms())?;
+        let table = Arc::clone(&restored.table);
+        let (recorder, handle) =
+            Recorder::new(restored.records, Arc::clone(&table) as _, lifecycle.clone());
         lifecycle.spawn_vital("process.records", recorder.run());
-        for (process, durable) in lost {
-            tracing::warn!(process.id = %process, "a process was lost with the daemon before");
-            end_leftover(process, &durable, &boot_id);
-            let record = Record::Lost { process, at_ms: now_ms };
+        for record in restored.lost {
             // Not waited for: a crash finds the same again.
-            drop(handle.append(record.encode(), Urgency::Finish, drop));
+            drop(handle.append(record, Urgency::Finish, drop));
         }
-        let shared = Arc::new(Shared {
+        let service = Arc::new(ProcessService {
             root: root.to_owned(),
-            output_dir,
+            output_dir: restored.output_dir,
             environment,
             table,
             recorder: handle,
-            budget,
+            budget: restored.budget,
             lifecycle: lifecycle.clone(),
             clock,
             ended: watch::Sender::new(None),
-            boot_id,
+            boot_id: restored.boot_id,
         });
-        lifecycle.spawn_vital("process.housekeeping", keep_house(Arc::clone(&shared)));
-        Ok(Self { shared })
+        lifecycle.spawn_vital("process.housekeeping", keep_house(Arc::clone(&service)));
+        Ok(Self { shared: service })
     }
 
     /// Starts a process, or says why not. `begun` resolves when `op` is durable in the journal, or
@@ -215,9 +148,7 @@ impl ProcessHandle {
             .filter(|process| request.chat_id.is_none() || process.started.chat == request.chat_id)
             .map(|process| process.view())
             .collect();
-        let is_over = |view: &ProcessView| {
-            !matches!(view.state, shared::protocol::process::ProcessState::Running)
-        };
+        let is_over = |view: &ProcessView| !matches!(view.state, ProcessState::Running);
         views.sort_by_key(|view| {
             (is_over(view), std::cmp::Reverse((view.started_at_ms, view.process_id)))
         });
@@ -376,267 +307,6 @@ impl ProcessHandle {
             tree::reap_strays(|pid| self.shared.table.is_leader(pid));
         }
     }
-}
-
-/// What a request to start meets.
-enum Admitted {
-    /// The same operation has started it before.
-    Before(Arc<Process>),
-    /// It is entered and not yet recorded.
-    New(Arc<Process>, Launch),
-}
-
-impl Process {
-    /// The leader's pid, while it is certainly its own: it is taken back in the same moment in
-    /// which the leader is reaped, on the one thread of the executor.
-    fn leader(&self) -> Option<Pid> {
-        let pid = self.os_pid.load(std::sync::atomic::Ordering::Relaxed);
-        i32::try_from(pid).ok().and_then(Pid::from_raw)
-    }
-}
-
-impl Shared {
-    fn find(&self, id: ProcessId) -> Result<Arc<Process>, WireError> {
-        match self.table.known(id) {
-            Known::Here(process) => Ok(process),
-            Known::Pruned { ended_at_ms } => {
-                let text = format!("{id} ended and its record was dropped");
-                let error = WireError::refused(ErrorCode::ProcessPruned, text);
-                Err(error.with("ended_at_ms", ended_at_ms))
-            }
-            Known::Never => {
-                let text = format!("there is no process {id}");
-                Err(WireError::refused(ErrorCode::ProcessNotFound, text))
-            }
-        }
-    }
-
-    /// Checks a request and enters the process.
-    fn admit(&self, op: OpId, request: &StartProcess) -> Result<Admitted, StartError> {
-        match self.table.known(request.process_id) {
-            Known::Here(process) if process.started.op == op => {
-                return Ok(Admitted::Before(process));
-            }
-            Known::Here(_) | Known::Pruned { .. } => return Err(StartError::IdInUse),
-            Known::Never => {}
-        }
-        let running = self.table.running();
-        if running >= PROCESSES_RUNNING_MAX {
-            return Err(StartError::TooMany { running, limit: PROCESSES_RUNNING_MAX });
-        }
-        let launch = Launch::check(request, &self.root, &self.environment)?;
-        let started = Started {
-            process: request.process_id,
-            op,
-            command: launch.command.clone(),
-            cwd: launch.cwd.path.to_string_lossy().into_owned(),
-            chat: request.chat_id.clone(),
-            at_ms: self.clock.now_ms(),
-        };
-        let log = OutputLog::new(
-            Arc::clone(&self.output_dir),
-            request.process_id,
-            launch.output_kept_bytes,
-            Arc::clone(&self.budget),
-        );
-        let process = Process::new(started, log, Phase::Starting);
-        self.table.insert(Arc::clone(&process));
-        Ok(Admitted::New(process, launch))
-    }
-
-    /// Makes the start durable, before the program is executed.
-    async fn record_start(&self, process: &Process) -> Result<(), WireError> {
-        let record = Record::Started(process.started.clone()).encode();
-        let written = self.recorder.append(record, Urgency::Begin, drop).await;
-        written.map_err(|error| StartError::Record(error).into())
-    }
-
-    /// Starts the tasks of a process that runs.
-    fn take_over(&self, process: &Arc<Process>, spawned: child::Spawned) -> io::Result<()> {
-        let child::Spawned { child, stdout, stderr, stdin } = spawned;
-        let pid = u32::try_from(child.pid().as_raw_pid()).unwrap_or(0);
-        process.os_pid.store(pid, std::sync::atomic::Ordering::Relaxed);
-        let running = (pid, tree::start_time(pid).unwrap_or(0), self.boot_id.clone());
-        {
-            let mut detail = process.detail();
-            detail.pipes = [&stdout, &stderr]
-                .into_iter()
-                .filter_map(|pipe| rustix::fs::fstat(pipe).ok())
-                .map(|stat| stat.st_ino)
-                .collect();
-            detail.durable.running = Some(running.clone());
-            if let Some(pipe) = stdin {
-                let (writer, handle) = StdinWriter::new(pipe)?;
-                detail.stdin = Some(handle);
-                self.lifecycle.spawn_serving("process.stdin", writer.run());
-            }
-        }
-        let (pid, start_time, boot_id) = running;
-        let record = Record::Running { process: process.id(), pid, start_time, boot_id };
-        self.recorder.append_lazily(record.encode(), Urgency::Finish, drop);
-        let mut machine = ProcessMachine::starting();
-        machine.apply(Event::Started);
-        process.phase.send_replace(machine.phase().clone());
-        let writer = LogWriter::new(Arc::clone(&process.log));
-        let reader = OutputReader::new(stdout, stderr, writer, self.lifecycle.clone())?;
-        self.lifecycle.spawn_serving("process.output", reader.run());
-        let driver = Driver {
-            process: Arc::clone(process),
-            machine,
-            child,
-            recorder: self.recorder.clone(),
-            lifecycle: self.lifecycle.clone(),
-            clock: Arc::clone(&self.clock),
-            ended: self.ended.clone(),
-        };
-        self.lifecycle.spawn_serving("process.driver", driver.run());
-        Ok(())
-    }
-
-    fn not_started(&self, process: &Arc<Process>, error: &StartError) {
-        let error = WireError::refused(error.code(), error.to_string());
-        let mut machine = ProcessMachine::starting();
-        machine.apply(Event::NotStarted(error.clone()));
-        process.detail().durable.not_started = Some(error.clone());
-        let record = Record::NotStarted { process: process.id(), error };
-        // Not waited for: the journal has the error too.
-        drop(self.recorder.append(record.encode(), Urgency::Finish, drop));
-        drop(LogWriter::new(Arc::clone(&process.log))); // closes it
-        process.phase.send_replace(machine.phase().clone());
-    }
-
-    async fn signal(&self, process: &Arc<Process>, number: i32) -> Result<(), WireError> {
-        let ended = || WireError::refused(ErrorCode::ProcessEnded, "the process has ended");
-        let Some(signal) = Signal::from_named_raw(number) else {
-            return self.signal_number(process, number);
-        };
-        if let Some(pid) = process.leader() {
-            return rustix::process::kill_process_group(pid, signal).map_err(|_| ended());
-        }
-        if !process.phase.borrow().is_open() {
-            return Err(ended());
-        }
-        // The leader is gone, and what it left behind can still be reached.
-        let id = process.id();
-        let send = move || tree::signal_members(id, signal);
-        match self.lifecycle.blocking("process.signal", send).await {
-            0 => Err(ended()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Real-time signals have numbers and no names.
-    fn signal_number(&self, process: &Process, number: i32) -> Result<(), WireError> {
-        let ended = || WireError::refused(ErrorCode::ProcessEnded, "the process has ended");
-        let pid = process.leader().ok_or_else(ended)?;
-        child::signal_group(pid, number).map_err(|_| ended())
-    }
-
-    /// Counts who holds the output now, where that matters.
-    async fn recount(&self, process: &Arc<Process>) {
-        if matches!(*process.phase.borrow(), Phase::Held { .. }) {
-            let pipes = process.detail().pipes.clone();
-            let count =
-                self.lifecycle.blocking("process.holders", move || tree::holders(&pipes)).await;
-            process.held_by.store(count, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
-    /// Drops what is too old, too many or too much.
-    fn tidy(&self) {
-        for (process, record) in self.table.prune(self.clock.now_ms()) {
-            process.log.discard();
-            self.recorder.append_lazily(record, Urgency::Begin, drop);
-        }
-        if self.budget.excess() == 0 {
-            return;
-        }
-        for process in self.table.finished() {
-            process.log.discard();
-            if self.budget.excess() == 0 {
-                return;
-            }
-        }
-    }
-}
-
-/// Tidies up whenever a process ends or the budget is passed. Ends at the stop.
-async fn keep_house(shared: Arc<Shared>) {
-    let soft = shared.lifecycle.soft();
-    let mut ended = shared.ended.subscribe();
-    loop {
-        let tidied = Arc::clone(&shared);
-        shared.lifecycle.blocking("process.tidy", move || tidied.tidy()).await;
-        tokio::select! {
-            () = soft.cancelled() => return,
-            () = shared.budget.passed() => {}
-            changed = ended.changed() => drop(changed),
-        }
-    }
-}
-
-/// What the records say, gathered before the table is filled.
-#[derive(Default)]
-struct Replay {
-    processes: Vec<(Started, Durable)>,
-    index: std::collections::HashMap<ProcessId, usize>,
-}
-
-impl Replay {
-    fn take(&mut self, record: Record, table: &ProcessTable) {
-        match record {
-            Record::Started(started) => {
-                self.index.entry(started.process).or_insert_with(|| {
-                    self.processes.push((started, Durable::default()));
-                    self.processes.len() - 1
-                });
-            }
-            Record::Running { process, pid, start_time, boot_id } => {
-                self.change(process, |durable| durable.running = Some((pid, start_time, boot_id)));
-            }
-            Record::NotStarted { process, error } => {
-                self.change(process, |durable| durable.not_started = Some(error));
-            }
-            Record::Exited { process, exit, at_ms } => {
-                let end = super::machine::End { exit, at_ms };
-                self.change(process, |durable| durable.end = Some(end));
-            }
-            Record::Complete { process, total } => {
-                self.change(process, |durable| durable.total = Some(total));
-            }
-            Record::Lost { process, at_ms } => {
-                self.change(process, |durable| durable.lost_at_ms = Some(at_ms));
-            }
-            Record::Pruned { process, ended_at_ms } => {
-                if let Some(index) = self.index.remove(&process) {
-                    self.processes.swap_remove(index);
-                    if let Some((moved, _)) = self.processes.get(index) {
-                        self.index.insert(moved.process, index);
-                    }
-                }
-                table.remember_pruned(process, ended_at_ms);
-            }
-        }
-    }
-
-    fn change(&mut self, process: ProcessId, change: impl FnOnce(&mut Durable)) {
-        let index = self.index.get(&process).copied();
-        if let Some((_, durable)) = index.and_then(|index| self.processes.get_mut(index)) {
-            change(durable);
-        }
-    }
-}
-
-/// Ends what an earlier daemon left running: nobody reads its output or could learn of its end.
-fn end_leftover(process: ProcessId, durable: &Durable, boot_id: &str) {
-    if let Some((pid, start_time, boot)) = &durable.running
-        && boot == boot_id
-        && tree::start_time(*pid) == Some(*start_time)
-        && let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw)
-    {
-        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-    }
-    tree::kill_members(process);
 }
 
 fn range_dropped(process: &Process, from: u64) -> WireError {

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use shared::ids::{OpId, ProcessId};
 use shared::limits::{FINISHED_PROCESS_AGE, FINISHED_PROCESSES_KEPT};
@@ -156,6 +155,10 @@ pub(super) struct ProcessTable {
 struct State {
     processes: HashMap<ProcessId, Arc<Process>>,
     by_op: HashMap<OpId, ProcessId>,
+    /// Those that were open when they were last looked at.
+    open: Vec<Arc<Process>>,
+    /// Nothing is too old before this; unix milliseconds.
+    prune_after_ms: i64,
     pruned: HashMap<ProcessId, i64>,
     pruned_order: VecDeque<ProcessId>,
 }
@@ -164,6 +167,9 @@ impl ProcessTable {
     pub(super) fn insert(&self, process: Arc<Process>) {
         let mut state = self.lock();
         state.by_op.insert(process.started.op, process.id());
+        if process.phase.borrow().is_open() {
+            state.open.push(Arc::clone(&process));
+        }
         state.processes.insert(process.id(), process);
     }
 
@@ -171,6 +177,7 @@ impl ProcessTable {
         let mut state = self.lock();
         if let Some(process) = state.processes.remove(&id) {
             state.by_op.remove(&process.started.op);
+            state.open.retain(|open| open.id() != id);
         }
     }
 
@@ -193,12 +200,14 @@ impl ProcessTable {
     }
 
     pub(super) fn running(&self) -> usize {
-        self.lock().processes.values().filter(|process| process.phase.borrow().is_running()).count()
+        let mut state = self.lock();
+        state.open.retain(|process| process.phase.borrow().is_open());
+        state.open.iter().filter(|process| process.phase.borrow().is_running()).count()
     }
 
     pub(super) fn is_leader(&self, pid: u32) -> bool {
         let state = self.lock();
-        state.processes.values().any(|process| process.os_pid.load(Ordering::Relaxed) == pid)
+        state.open.iter().any(|process| process.os_pid.load(Ordering::Relaxed) == pid)
     }
 
     /// Finished processes whose output is kept, the one that ended first at the front.
@@ -215,14 +224,24 @@ impl ProcessTable {
 
     /// Drops records that are too old or too many. Gives the dropped ones with their records.
     pub(super) fn prune(&self, now_ms: i64) -> Vec<(Arc<Process>, Vec<u8>)> {
+        {
+            let state = self.lock();
+            let finished = state.processes.len().saturating_sub(state.open.len());
+            // Asked at every end of a process: most of the time there is nothing to do.
+            if finished <= FINISHED_PROCESSES_KEPT && now_ms < state.prune_after_ms {
+                return Vec::new();
+            }
+        }
         let finished = self.finished();
         let excess = finished.len().saturating_sub(FINISHED_PROCESSES_KEPT);
         let mut pruned = Vec::new();
+        let age_ms = i64::try_from(FINISHED_PROCESS_AGE.as_millis()).unwrap_or(i64::MAX);
+        let mut prune_after_ms = now_ms.saturating_add(age_ms);
         for (index, process) in finished.into_iter().enumerate() {
             let ended_at_ms = process.phase.borrow().ended_at_ms().unwrap_or(process.started.at_ms);
-            let age = Duration::from_millis(u64::try_from(now_ms - ended_at_ms).unwrap_or(0));
             // Oldest first: the first that is young enough ends the walk.
-            if index >= excess && age < FINISHED_PROCESS_AGE {
+            if index >= excess && now_ms.saturating_sub(ended_at_ms) < age_ms {
+                prune_after_ms = ended_at_ms.saturating_add(age_ms);
                 break;
             }
             self.remove(process.id());
@@ -230,6 +249,7 @@ impl ProcessTable {
             let record = Record::Pruned { process: process.id(), ended_at_ms };
             pruned.push((process, record.encode()));
         }
+        self.lock().prune_after_ms = prune_after_ms;
         pruned
     }
 

@@ -1,0 +1,248 @@
+//! What the handle and the drivers share: admission, take-over, signals, tidying.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::process::{Pid, Signal};
+use shared::clock::Clock;
+use shared::ids::{OpId, ProcessId};
+use shared::lifecycle::Lifecycle;
+use shared::limits::PROCESSES_RUNNING_MAX;
+use shared::protocol::process::StartProcess;
+use shared::protocol::{ErrorCode, WireError};
+use tokio::sync::watch;
+
+use super::child;
+use super::driver::Driver;
+use super::environment::Environment;
+use super::error::StartError;
+use super::launch::Launch;
+use super::log::{Budget, LogWriter, OutputLog};
+use super::machine::{Event, Phase, ProcessMachine};
+use super::reader::OutputReader;
+use super::record::{Record, Started};
+use super::stdin::StdinWriter;
+use super::table::{Known, Process, ProcessTable};
+use super::tree;
+use crate::records::{RecorderHandle, Urgency};
+
+/// The service behind the handle. Its only lock is the table's.
+pub(super) struct ProcessService {
+    pub(super) root: PathBuf,
+    pub(super) output_dir: Arc<Path>,
+    pub(super) environment: Environment,
+    pub(super) table: Arc<ProcessTable>,
+    pub(super) recorder: RecorderHandle,
+    pub(super) budget: Arc<Budget>,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ended: watch::Sender<Option<ProcessId>>,
+    pub(super) boot_id: String,
+}
+
+/// What a request to start meets.
+pub(super) enum Admitted {
+    /// The same operation has started it before.
+    Before(Arc<Process>),
+    /// It is entered and not yet recorded.
+    New(Arc<Process>, Launch),
+}
+
+impl Process {
+    /// The leader's pid, while it is certainly its own: it is taken back in the same moment in
+    /// which the leader is reaped, on the one thread of the executor.
+    pub(super) fn leader(&self) -> Option<Pid> {
+        let pid = self.os_pid.load(Ordering::Relaxed);
+        i32::try_from(pid).ok().and_then(Pid::from_raw)
+    }
+}
+
+impl ProcessService {
+    pub(super) fn find(&self, id: ProcessId) -> Result<Arc<Process>, WireError> {
+        match self.table.known(id) {
+            Known::Here(process) => Ok(process),
+            Known::Pruned { ended_at_ms } => {
+                let text = format!("{id} ended and its record was dropped");
+                let error = WireError::refused(ErrorCode::ProcessPruned, text);
+                Err(error.with("ended_at_ms", ended_at_ms))
+            }
+            Known::Never => {
+                let text = format!("there is no process {id}");
+                Err(WireError::refused(ErrorCode::ProcessNotFound, text))
+            }
+        }
+    }
+
+    /// Checks a request and enters the process.
+    pub(super) fn admit(&self, op: OpId, request: &StartProcess) -> Result<Admitted, StartError> {
+        match self.table.known(request.process_id) {
+            Known::Here(process) if process.started.op == op => {
+                return Ok(Admitted::Before(process));
+            }
+            Known::Here(_) | Known::Pruned { .. } => return Err(StartError::IdInUse),
+            Known::Never => {}
+        }
+        let running = self.table.running();
+        if running >= PROCESSES_RUNNING_MAX {
+            return Err(StartError::TooMany { running, limit: PROCESSES_RUNNING_MAX });
+        }
+        let launch = Launch::check(request, &self.root, &self.environment)?;
+        let started = Started {
+            process: request.process_id,
+            op,
+            command: launch.command.clone(),
+            cwd: launch.cwd.path.to_string_lossy().into_owned(),
+            chat: request.chat_id.clone(),
+            at_ms: self.clock.now_ms(),
+        };
+        let log = OutputLog::new(
+            Arc::clone(&self.output_dir),
+            request.process_id,
+            launch.output_kept_bytes,
+            Arc::clone(&self.budget),
+        );
+        let process = Process::new(started, log, Phase::Starting);
+        self.table.insert(Arc::clone(&process));
+        Ok(Admitted::New(process, launch))
+    }
+
+    /// Makes the start durable, before the program is executed.
+    pub(super) async fn record_start(&self, process: &Process) -> Result<(), WireError> {
+        let record = Record::Started(process.started.clone()).encode();
+        let written = self.recorder.append(record, Urgency::Begin, drop).await;
+        written.map_err(|error| StartError::Record(error).into())
+    }
+
+    /// Starts the tasks of a process that runs.
+    pub(super) fn take_over(
+        &self,
+        process: &Arc<Process>,
+        spawned: child::Spawned,
+    ) -> io::Result<()> {
+        let child::Spawned { child, stdout, stderr, stdin } = spawned;
+        let pid = u32::try_from(child.pid().as_raw_pid()).unwrap_or(0);
+        process.os_pid.store(pid, Ordering::Relaxed);
+        let running = (pid, tree::start_time(pid).unwrap_or(0), self.boot_id.clone());
+        {
+            let mut detail = process.detail();
+            detail.pipes = [&stdout, &stderr]
+                .into_iter()
+                .filter_map(|pipe| rustix::fs::fstat(pipe).ok())
+                .map(|stat| stat.st_ino)
+                .collect();
+            detail.durable.running = Some(running.clone());
+            if let Some(pipe) = stdin {
+                let (writer, handle) = StdinWriter::new(pipe)?;
+                detail.stdin = Some(handle);
+                self.lifecycle.spawn_serving("process.stdin", writer.run());
+            }
+        }
+        let (pid, start_time, boot_id) = running;
+        let record = Record::Running { process: process.id(), pid, start_time, boot_id };
+        self.recorder.append_lazily(record.encode(), Urgency::Finish, drop);
+        let mut machine = ProcessMachine::starting();
+        machine.apply(Event::Started);
+        process.phase.send_replace(machine.phase().clone());
+        let writer = LogWriter::new(Arc::clone(&process.log));
+        let reader = OutputReader::new(stdout, stderr, writer, self.lifecycle.clone())?;
+        self.lifecycle.spawn_serving("process.output", reader.run());
+        let driver = Driver {
+            process: Arc::clone(process),
+            machine,
+            child,
+            recorder: self.recorder.clone(),
+            lifecycle: self.lifecycle.clone(),
+            clock: Arc::clone(&self.clock),
+            ended: self.ended.clone(),
+        };
+        self.lifecycle.spawn_serving("process.driver", driver.run());
+        Ok(())
+    }
+
+    pub(super) fn not_started(&self, process: &Arc<Process>, error: &StartError) {
+        let error = WireError::refused(error.code(), error.to_string());
+        let mut machine = ProcessMachine::starting();
+        machine.apply(Event::NotStarted(error.clone()));
+        process.detail().durable.not_started = Some(error.clone());
+        let record = Record::NotStarted { process: process.id(), error };
+        // Not waited for: the journal has the error too.
+        drop(self.recorder.append(record.encode(), Urgency::Finish, drop));
+        drop(LogWriter::new(Arc::clone(&process.log))); // closes it
+        process.phase.send_replace(machine.phase().clone());
+    }
+
+    pub(super) async fn signal(
+        &self,
+        process: &Arc<Process>,
+        number: i32,
+    ) -> Result<(), WireError> {
+        let ended = || WireError::refused(ErrorCode::ProcessEnded, "the process has ended");
+        let Some(signal) = Signal::from_named_raw(number) else {
+            return self.signal_number(process, number);
+        };
+        if let Some(pid) = process.leader() {
+            return rustix::process::kill_process_group(pid, signal).map_err(|_| ended());
+        }
+        if !process.phase.borrow().is_open() {
+            return Err(ended());
+        }
+        // The leader is gone, and what it left behind can still be reached.
+        let id = process.id();
+        let send = move || tree::signal_members(id, signal);
+        match self.lifecycle.blocking("process.signal", send).await {
+            0 => Err(ended()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Real-time signals have numbers and no names.
+    fn signal_number(&self, process: &Process, number: i32) -> Result<(), WireError> {
+        let ended = || WireError::refused(ErrorCode::ProcessEnded, "the process has ended");
+        let pid = process.leader().ok_or_else(ended)?;
+        child::signal_group(pid, number).map_err(|_| ended())
+    }
+
+    /// Counts who holds the output now, where that matters.
+    pub(super) async fn recount(&self, process: &Arc<Process>) {
+        if matches!(*process.phase.borrow(), Phase::Held { .. }) {
+            let pipes = process.detail().pipes.clone();
+            let count =
+                self.lifecycle.blocking("process.holders", move || tree::holders(&pipes)).await;
+            process.held_by.store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops what is too old, too many or too much.
+    fn tidy(&self) {
+        for (process, record) in self.table.prune(self.clock.now_ms()) {
+            process.log.discard();
+            self.recorder.append_lazily(record, Urgency::Begin, drop);
+        }
+        if self.budget.excess() == 0 {
+            return;
+        }
+        for process in self.table.finished() {
+            process.log.discard();
+            if self.budget.excess() == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// Tidies up whenever a process ends or the budget is passed. Ends at the stop.
+pub(super) async fn keep_house(shared: Arc<ProcessService>) {
+    let soft = shared.lifecycle.soft();
+    let mut ended = shared.ended.subscribe();
+    loop {
+        let tidied = Arc::clone(&shared);
+        shared.lifecycle.blocking("process.tidy", move || tidied.tidy()).await;
+        tokio::select! {
+            () = soft.cancelled() => return,
+            () = shared.budget.passed() => {}
+            changed = ended.changed() => drop(changed),
+        }
+    }
+}
