@@ -48,11 +48,12 @@ pub async fn fallback(request: Request) -> Response {
 }
 
 fn page(uri: &Uri, headers: &HeaderMap) -> Option<Response> {
-    let path = uri.path().strip_prefix('/')?;
+    let path = uri.path();
     // No file of ours needs any of these, and no tricks with names get past this line.
     if path.contains(['%', '\\', '\0']) || path.contains("//") || path.contains("..") {
         return None;
     }
+    let path = path.strip_prefix('/')?;
     if let Some(response) = file(path, headers) {
         return Some(response);
     }

@@ -104,8 +104,8 @@ fn literal(ip: IpAddr) -> String {
 
 /// `name:port` → `name`; `[::1]:port` → `[::1]`.
 fn host_of(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
 }

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use shared::ids::UserId;
+use tokio::sync::oneshot;
 
 use super::auth::Caller;
 use super::code::Code;
@@ -78,8 +79,14 @@ async fn run(app: &App, request: Request, next: Next) -> Result<Response, Proble
     if let Some(answer) = claim(app, caller, &key, &hash).await? {
         return replay(app, caller, &key, &answer);
     }
-    let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
-    keep(app, caller, &key, response).await
+    // In a task of its own: a client that hangs up must not leave a claim without its answer.
+    let (tell, told) = oneshot::channel();
+    let worker = app.clone();
+    app.lifecycle.spawn_serving("idempotent create", async move {
+        let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+        let _ = tell.send(keep(&worker, caller, &key, response).await);
+    });
+    told.await.unwrap_or_else(|_| Err(Problem::internal("a create ended early")))
 }
 
 /// None: the key is ours, do the work.

@@ -56,6 +56,13 @@ pub async fn metrics(State(app): State<App>) -> Response {
     let help = "Workspaces whose daemon is connected to this replica.";
     family("holdfast_workspaces_connected", "gauge", help, &[(String::new(), connected)]);
 
+    if let Ok(counts) = app.store.chats.count_by_status().await {
+        let row = |(status, count): (String, i64)| {
+            (format!("{{status=\"{status}\"}}"), count.unsigned_abs())
+        };
+        let rows: Vec<_> = counts.into_iter().map(row).collect();
+        family("holdfast_chats", "gauge", "Chats that are not archived.", &rows);
+    }
     let rows: Vec<_> = app
         .http
         .metrics

@@ -21,8 +21,10 @@ const HASHES_MAX: usize = 2;
 const PASSWORD_MIN_CHARS: usize = 8;
 /// A longer one costs work and adds nothing.
 const PASSWORD_MAX_BYTES: usize = 1_024;
-/// Failures that cost nothing.
+/// Failures that cost a name nothing.
 const FREE_FAILURES: u32 = 5;
+/// Failures that cost an address nothing: behind a proxy it is everybody's.
+const FREE_FAILURES_OF_PEER: u32 = 50;
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// Names and addresses that are remembered; the oldest give way.
 const REMEMBERED_MAX: usize = 10_000;
@@ -93,10 +95,15 @@ impl Passwords {
     /// `rate_limited` with the pause.
     pub fn may_try(&self, name: &str, peer: IpAddr, now: Instant) -> Result<(), Problem> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = [FREE_FAILURES, FREE_FAILURES_OF_PEER];
         let left = keys(name, peer)
             .iter()
-            .filter_map(|key| failures.get(key))
-            .filter_map(|f| pause(f.count).checked_sub(now.saturating_duration_since(f.last)))
+            .zip(free)
+            .filter_map(|(key, free)| failures.get(key).map(|found| (found, free)))
+            .filter_map(|(found, free)| {
+                let since = now.saturating_duration_since(found.last);
+                pause(found.count, free).checked_sub(since)
+            })
             .filter(|left| !left.is_zero())
             .max();
         match left {
@@ -133,9 +140,9 @@ fn keys(name: &str, peer: IpAddr) -> [String; 2] {
     [format!("name {}", name.chars().take(64).collect::<String>()), format!("peer {peer}")]
 }
 
-/// Nothing for the first failures, then 1 s, 2 s, 4 s, …
-fn pause(failures: u32) -> Duration {
-    match failures.checked_sub(FREE_FAILURES) {
+/// Nothing for the `free` first failures, then 1 s, 2 s, 4 s, …
+fn pause(failures: u32, free: u32) -> Duration {
+    match failures.checked_sub(free) {
         None => Duration::ZERO,
         Some(over) => Duration::from_secs(1_u64 << over.min(16)).min(PAUSE_MAX),
     }

@@ -151,7 +151,7 @@ pub(crate) use body;
 /// Declares a field's closed list of texts.
 macro_rules! choice {
     ($(#[$meta:meta])* pub enum $name:ident {
-        $($(#[$variant_meta:meta])* $variant:ident = $text:tt,)*
+        $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)*
     }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]

@@ -19,8 +19,10 @@ use crate::http::json::parse;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Silence of the other side after which it counts as gone.
 const PONG_PATIENCE: Duration = Duration::from_secs(60);
-/// A close frame that nobody takes is not worth more.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a reader that went slow may take to reach the close frame behind what it has not read.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+/// A ping that does not fit into the socket at once tells nothing new.
+const PING_PATIENCE: Duration = Duration::from_secs(1);
 /// Frames a client may send at once before each further one waits.
 const FRAMES_FREE: u32 = 20;
 const FRAME_PAUSE: Duration = Duration::from_millis(50);
@@ -111,7 +113,7 @@ impl Socket {
         }
         let ping = self.out.send(Message::Ping(bytes::Bytes::new()));
         // A socket that takes nothing is found by the silence, or by its lag.
-        tokio::time::timeout(CLOSE_PATIENCE, ping).await.unwrap_or(Ok(()))
+        tokio::time::timeout(PING_PATIENCE, ping).await.unwrap_or(Ok(()))
     }
 
     async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Ending> {

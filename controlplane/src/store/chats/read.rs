@@ -53,8 +53,20 @@ const ACKNOWLEDGE: &str = "UPDATE operations SET acknowledged = TRUE WHERE op_id
 const UNACKNOWLEDGED: &str = "SELECT op_id FROM operations \
      WHERE workspace_id = $1 AND acknowledged = FALSE AND state = 'done' ORDER BY op_id LIMIT $2";
 
-pub(super) const STATEMENTS: &[&str] =
-    &[HEAD, CHANGED, HISTORY, PAGE_AFTER, PAGE_BEFORE, LIST, ACKNOWLEDGE, UNACKNOWLEDGED];
+const COUNT_BY_STATUS: &str = "SELECT status, COUNT(*) AS chats FROM chats \
+     WHERE archived = FALSE GROUP BY status ORDER BY status";
+
+pub(super) const STATEMENTS: &[&str] = &[
+    HEAD,
+    CHANGED,
+    HISTORY,
+    PAGE_AFTER,
+    PAGE_BEFORE,
+    LIST,
+    ACKNOWLEDGE,
+    UNACKNOWLEDGED,
+    COUNT_BY_STATUS,
+];
 
 impl ChatStore {
     /// One chat.
@@ -62,6 +74,13 @@ impl ChatStore {
         on_pool!(self.base.db.reader(), |pool| {
             let row = sqlx::query(HEAD).bind(id.to_string()).fetch_optional(pool).await?;
             row.as_ref().map(ChatRow::read).transpose()
+        })
+    }
+
+    /// How many chats that are not archived stand where; none are left out.
+    pub async fn count_by_status(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        on_pool!(self.base.db.reader(), |pool| {
+            Ok(sqlx::query_as(COUNT_BY_STATUS).fetch_all(pool).await?)
         })
     }
 

@@ -1735,7 +1735,7 @@ export interface components {
          * @description What an API key may be used for.
          * @enum {string}
          */
-        Scope: "read" | "write" | "admin";
+        Scope: "Read" | "Write" | "Admin";
         /** @description Lines that match. */
         SearchView: {
             /**

@@ -1,0 +1,103 @@
+//! B97 and B98: the program from outside.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use super::rows::Rows;
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_controlplane"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (status.code().unwrap_or(-1), text(&stdout), text(&stderr))
+}
+
+#[test]
+fn b96_to_b98_the_program_says_what_is_wrong_and_ends_with_the_documented_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, "[http]\nlistne = 'x'\n").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().map(|address| (taken, address)).unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let mut rows = Rows::default();
+    let mut row = |name: &str, command: &mut Command, code: i32, says: &str| {
+        let (found, stdout, stderr) = run(command);
+        let quiet = !stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE");
+        let told = stderr.contains(says) || stdout.contains(says);
+        rows.fact(name, found == code && told && quiet, &format!("{found}: {stdout}{stderr}"));
+    };
+    let serve = |http: &str| {
+        let mut command = program();
+        command.args(["serve", "--http", http, "--quic", "127.0.0.1:0", "--data-dir"]).arg(&data);
+        command
+    };
+    row("B98 unknown flag", program().args(["serve", "--htpp", "x"]), 2, "--http");
+    row("B98 unknown command", program().arg("serv"), 2, "serve");
+    row("B98 missing value", program().args(["serve", "--http"]), 2, "--http");
+    row("B98 nothing", &mut program(), 2, "Usage");
+    row("B98 help", program().arg("--help"), 0, "Usage");
+    row("B98 version", program().arg("--version"), 0, "controlplane");
+    row("B98 no home", program().args(["config", "check"]), 78, "--data-dir");
+    let home = dir.path().to_str().unwrap();
+    row(
+        "B98 bad locale",
+        program().env("HOME", home).env("LC_ALL", "xx_XX.nope").args(["config", "check"]),
+        0,
+        "well",
+    );
+    row("B98 ten columns", program().env("COLUMNS", "10").args(["serve", "--help"]), 0, "--http");
+    let check = |command: &mut Command| {
+        command.arg("--config").arg(&config);
+    };
+    let mut command = program();
+    command.env("HOME", home).args(["config", "check"]);
+    check(&mut command);
+    row(
+        "B96 config check",
+        &mut command,
+        78,
+        "config.toml:2:1: unknown key \"listne\" in [http]; did you mean \"listen\"?",
+    );
+    let mut command = serve("127.0.0.1:0");
+    check(&mut command);
+    row("B96 serve with a bad file", &mut command, 78, "did you mean");
+    row("B97 address in use", &mut serve(&taken.1.to_string()), 69, "in use");
+    row("B97 no such address", &mut serve("192.0.2.1:7070"), 69, "192.0.2.1");
+    row("B97 not an address", &mut serve("localhost"), 78, "http.listen takes");
+    row(
+        "B97 data dir is a file",
+        program().args(["serve", "--data-dir"]).arg(&file),
+        78,
+        "cannot be used",
+    );
+    row(
+        "healthcheck of nobody",
+        program().args(["healthcheck", "--url", "http://127.0.0.1:1", "--data-dir"]).arg(&data),
+        69,
+        "not ready",
+    );
+    row("openapi", program().arg("openapi"), 0, "\"openapi\": \"3.1.0\"");
+    rows.fact("B97 no half start", !data.join("holdfast.db").exists(), "a database was made");
+    rows.report("B96 B97 B98");
+}
+
+#[test]
+fn b98_a_reader_that_goes_away_is_no_panic() {
+    let mut child =
+        program().arg("openapi").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0_u8; 1];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(141), "as a shell says it of SIGPIPE");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,307 @@
+//! B25 to B32 and B35: WebSockets, mostly by hand, since a library would send nothing wrong.
+
+use std::collections::VecDeque;
+use std::io::Cursor;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shared::ids::{ChatId, IdSource, SystemIds};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Chain};
+use tokio::net::TcpSocket;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::rows::Rows;
+use super::world::{Answer, World, read_answer};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// A client that frames by hand.
+struct Client {
+    read: Chain<Cursor<Vec<u8>>, OwnedReadHalf>,
+    write: OwnedWriteHalf,
+    /// Events that came and were not asked for yet.
+    events: VecDeque<Value>,
+}
+
+enum Frame {
+    Text(Value),
+    Close(u16, String),
+    Other,
+}
+
+impl Client {
+    async fn open(world: &World, path: &str) -> Self {
+        let (answer, client) = upgrade(world, path, &world.bearer(), UPGRADE).await;
+        assert_eq!(answer.status, 101, "{answer:?}");
+        client
+    }
+
+    async fn send(&mut self, opcode: u8, payload: &[u8]) {
+        let mut frame = vec![0x80 | opcode];
+        match payload.len() {
+            length @ 0..=125 => frame.push(0x80 | length as u8),
+            length @ 126..=0xffff => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+            length => {
+                frame.push(0x80 | 127);
+                frame.extend_from_slice(&(length as u64).to_be_bytes());
+            }
+        }
+        // A mask of zeros leaves the payload as it is.
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(payload);
+        self.bytes(&frame).await;
+    }
+
+    async fn bytes(&mut self, bytes: &[u8]) {
+        let _ = self.write.write_all(bytes).await;
+    }
+
+    async fn next(&mut self) -> Option<Frame> {
+        tokio::time::timeout(PATIENCE, self.frame()).await.ok().flatten()
+    }
+
+    async fn frame(&mut self) -> Option<Frame> {
+        let mut head = [0; 2];
+        self.read.read_exact(&mut head).await.ok()?;
+        let length = match head[1] & 0x7f {
+            126 => u64::from(self.read.read_u16().await.ok()?),
+            127 => self.read.read_u64().await.ok()?,
+            length => u64::from(length),
+        };
+        let mut payload = vec![0; usize::try_from(length).ok()?];
+        self.read.read_exact(&mut payload).await.ok()?;
+        Some(match head[0] & 0x0f {
+            1 => Frame::Text(serde_json::from_slice(&payload).ok()?),
+            8 if payload.len() >= 2 => {
+                let code = u16::from_be_bytes([payload[0], payload[1]]);
+                Frame::Close(code, String::from_utf8_lossy(&payload[2..]).into_owned())
+            }
+            _ => Frame::Other,
+        })
+    }
+
+    /// The code and reason with which the server closes; 0: it does not.
+    async fn closed(&mut self) -> (u16, String) {
+        while let Some(frame) = self.next().await {
+            if let Frame::Close(code, reason) = frame {
+                return (code, reason);
+            }
+        }
+        (0, String::new())
+    }
+
+    /// The next event of this type; those before it are passed over.
+    async fn event(&mut self, kind: &str) -> Value {
+        loop {
+            while let Some(event) = self.events.pop_front() {
+                if event["type"] == kind {
+                    return event;
+                }
+            }
+            match self.next().await {
+                Some(Frame::Text(Value::Array(events))) => self.events.extend(events),
+                Some(Frame::Text(_) | Frame::Other) => {}
+                Some(Frame::Close(..)) | None => return Value::Null,
+            }
+        }
+    }
+}
+
+async fn upgrade(world: &World, path: &str, head: &str, upgrade: &str) -> (Answer, Client) {
+    // A small buffer, so that a reader that does not read is felt on the other side soon.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut stream = socket.connect(world.address()).await.unwrap();
+    let host = world.address();
+    let text = format!("GET /api/v1{path} HTTP/1.1\r\nHost: {host}\r\n{head}{upgrade}\r\n");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let answer = read_answer(&mut stream).await.unwrap();
+    let (read, write) = stream.into_split();
+    // The first frames may have come with the answer.
+    let read = Cursor::new(answer.body.clone()).chain(read);
+    (answer, Client { read, write, events: VecDeque::new() })
+}
+
+async fn world_with_chat(scenario: Option<&str>, text: &str) -> (World, String) {
+    let world = World::new().await;
+    world.scripted_model(scenario).await;
+    let said = json!({"content": [{"type": "text", "text": text}]});
+    let chat = world.post("/chats", &said).await.json();
+    let id = chat["chat"]["id"].as_str().unwrap_or_default().to_owned();
+    assert!(!id.is_empty(), "{chat}");
+    (world, id)
+}
+
+#[tokio::test]
+async fn b25_upgrades_are_for_our_own_pages_and_for_keys() {
+    let (world, chat) = world_with_chat(None, "hello").await;
+    let mut rows = Rows::default();
+    let cookie = format!("Cookie: {}\r\n", world.cookie);
+    let path = format!("/chats/{chat}/stream");
+    for (row, origin) in [
+        ("B25 no origin", String::new()),
+        ("B25 other origin", "Origin: http://evil.example\r\n".to_owned()),
+        ("B25 null", "Origin: null\r\n".to_owned()),
+        ("B25 other port", "Origin: http://127.0.0.1:1\r\n".to_owned()),
+    ] {
+        for path in [path.as_str(), "/events"] {
+            let (answer, _) = upgrade(&world, path, &format!("{cookie}{origin}"), UPGRADE).await;
+            rows.problem(row, &answer, 403, "origin_not_allowed");
+        }
+    }
+    let own = format!("{cookie}Origin: http://{}\r\n", world.address());
+    rows.fact("B25 own page", upgrade(&world, &path, &own, UPGRADE).await.0.status == 101, "");
+    let bearer = world.bearer();
+    rows.fact("B25 key", upgrade(&world, &path, &bearer, UPGRADE).await.0.status == 101, "");
+    let (answer, _) = upgrade(&world, &path, "", UPGRADE).await;
+    rows.problem("B25 nobody", &answer, 401, "invalid_credentials");
+    let old = UPGRADE.replace("Version: 13", "Version: 8");
+    let (answer, _) = upgrade(&world, &path, &bearer, &old).await;
+    rows.problem("B25 other version", &answer, 426, "upgrade_required");
+    let none = UPGRADE.replace("Sec-WebSocket-Version: 13\r\n", "");
+    let (answer, _) = upgrade(&world, &path, &bearer, &none).await;
+    rows.problem("B25 no version", &answer, 426, "upgrade_required");
+    let (answer, _) = upgrade(&world, &path, &bearer, "").await;
+    rows.problem("B25 no upgrade", &answer, 426, "upgrade_required");
+    let other = format!("{UPGRADE}Sec-WebSocket-Protocol: graphql-ws\r\n");
+    let (answer, _) = upgrade(&world, &path, &bearer, &other).await;
+    rows.problem("B25 other subprotocol", &answer, 400, "unsupported_subprotocol");
+    rows.fact("B25 a refused upgrade ends the connection", answer.closes(), &answer.head);
+    rows.report("B25");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn b26_to_b30_frames_that_are_wrong_close_or_are_answered() {
+    let (world, chat) = world_with_chat(None, "hello").await;
+    let mut rows = Rows::default();
+    let path = format!("/chats/{chat}/stream");
+    let reserved: &[u8] = &[0xf1, 0x80, 0, 0, 0, 0];
+    let unmasked: &[u8] = &[0x81, 0x02, b'{', b'}'];
+    let huge: &[u8] = &[0x81, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0];
+    let control = [[0x89, 0xfe, 0x00, 0xc8, 0, 0, 0, 0].as_slice(), &[b'x'; 200]].concat();
+    let compressed: &[u8] = &[0xc1, 0x82, 0, 0, 0, 0, b'{', b'}'];
+    for (row, bytes, code) in [
+        ("B26 reserved bits", reserved, 1002),
+        ("B26 unmasked", unmasked, 1002),
+        ("B27 2^63 bytes", huge, 1009),
+        ("B27 control frame over 125", &control, 1002),
+        ("B29 compressed though never agreed", compressed, 1002),
+    ] {
+        let mut client = Client::open(&world, &path).await;
+        client.bytes(bytes).await;
+        let (found, reason) = client.closed().await;
+        rows.fact(row, found == code, &format!("closed with {found} {reason}"));
+    }
+    let mut client = Client::open(&world, &path).await;
+    client.send(1, b"\xff\xfe").await;
+    let found = client.closed().await;
+    rows.fact("B26 invalid UTF-8", found.0 == 1007, &format!("{found:?}"));
+    let mut client = Client::open(&world, &path).await;
+    client.send(2, b"bytes").await;
+    let found = client.closed().await;
+    rows.fact("B26 binary", found.0 == 1003, &format!("{found:?}"));
+    let mut client = Client::open(&world, &path).await;
+    client.send(1, &vec![b'x'; 100_000]).await;
+    let found = client.closed().await;
+    rows.fact("B27 over the limit", found.0 == 1009, &format!("{found:?}"));
+
+    let mut client = Client::open(&world, &path).await;
+    client.bytes(&[0x01, 0x80, 0, 0, 0, 0]).await;
+    let fragment = [[0x00, 0x84, 0, 0, 0, 0].as_slice(), b"xxxx"].concat();
+    let many = fragment.repeat(20_000);
+    client.bytes(&many).await;
+    let found = client.closed().await;
+    rows.fact("B27 fragments without end", found.0 == 1009, &format!("{found:?}"));
+
+    let mut client = Client::open(&world, &path).await;
+    for _ in 0..100 {
+        client.send(9, b"x").await;
+    }
+    client.send(1, br#"{"type":"ping"}"#).await;
+    rows.fact("B28 pings are throttled, not fatal", !client.event("ping").await.is_null(), "");
+
+    let mut client = Client::open(&world, &path).await;
+    for (row, text, code) in [
+        ("B30 unknown type", r#"{"type":"dance"}"#, "unknown_type"),
+        ("B30 no type", r#"{"chat":1}"#, "invalid_event"),
+        ("B30 other shape", "[]", "invalid_event"),
+        ("B30 no JSON", "hello", "invalid_event"),
+    ] {
+        client.send(1, text.as_bytes()).await;
+        let problem = client.event("problem").await;
+        rows.fact(row, problem["code"] == code, &problem.to_string());
+    }
+    client.send(1, br#"{"type":"ping"}"#).await;
+    rows.fact("B30 the socket stays", !client.event("ping").await.is_null(), "");
+    rows.report("B26 B27 B28 B29 B30");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn b31_and_b32_foreign_chats_and_foreign_cursors() {
+    let (world, chat) = world_with_chat(None, "hello").await;
+    let mut rows = Rows::default();
+    let ids: &dyn IdSource = &SystemIds::new();
+    let unknown = format!("/chats/{}/stream", ids.id::<ChatId>());
+    let (answer, _) = upgrade(&world, &unknown, &world.bearer(), UPGRADE).await;
+    rows.problem("B31 no such chat", &answer, 404, "not_found");
+    let (answer, _) = upgrade(&world, "/chats/7/stream", &world.bearer(), UPGRADE).await;
+    rows.problem("B31 malformed id", &answer, 400, "invalid_id");
+    let path = format!("/chats/{chat}/stream");
+    let mut first = Client::open(&world, &path).await;
+    let mut second = Client::open(&world, &path).await;
+    let ready = first.event("ready").await;
+    rows.fact("B31 subscribe twice", !second.event("ready").await.is_null(), "");
+    let cursor = ready["cursor"].as_str().unwrap_or_default().to_owned();
+    let mut own = Client::open(&world, &format!("{path}?cursor={cursor}")).await;
+    let message = own.event("message").await;
+    let is_new = message["message"]["seq"] != 1;
+    rows.fact("B32 its own cursor goes on after it", is_new, &message.to_string());
+    let said = json!({"content": [{"type": "text", "text": "other"}]});
+    let other = world.post("/chats", &said).await.json()["chat"]["id"].clone();
+    let other = format!("/chats/{}/stream", other.as_str().unwrap_or_default());
+    for (row, path, cursor) in [
+        ("B32 future", &path, cursor.replacen(|c: char| c.is_ascii_digit(), "999999", 1)),
+        ("B32 negative", &path, "-1.0.0.0.1".to_owned()),
+        ("B32 garbage", &path, "garbage".to_owned()),
+        ("B32 other chat", &other, cursor.clone()),
+    ] {
+        let mut client = Client::open(&world, &format!("{path}?cursor={cursor}")).await;
+        let resync = client.event("resync").await;
+        rows.fact(row, resync["reason"] == "cursor_invalid", &resync.to_string());
+        let message = client.event("message").await;
+        rows.fact(row, !message.is_null(), "no fresh snapshot follows");
+    }
+    rows.report("B31 B32");
+    world.end().await;
+}
+
+/// Says the user's text again and again: far more than any socket buffers.
+const FLOOD: &str = r#"{"title": "t", "pace_ms": 20, "piece_chars": 32768, "turns": [{"steps": [[
+    {"wait_ms": 500}, {"say": "{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}"},
+    {"say": "{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}"}, {"wait_ms": 600000}]]}]}"#;
+
+#[tokio::test]
+async fn b35_a_reader_that_does_not_read_is_closed_with_its_cursor() {
+    let (world, chat) = world_with_chat(Some(FLOOD), &"x".repeat(900_000)).await;
+    let mut rows = Rows::default();
+    let mut client = Client::open(&world, &format!("/chats/{chat}/stream")).await;
+    // Until the snapshot is read; then not a byte more for as long as it takes.
+    client.event("ready").await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    let (code, reason) = client.closed().await;
+    rows.fact("B35 closed", code == 4008, &format!("{code} {reason}"));
+    let cursor = reason.strip_prefix("slow_consumer ").unwrap_or_default();
+    rows.fact("B35 with its cursor", cursor.contains('.'), &reason);
+    let path = format!("/chats/{chat}/stream?cursor={cursor}");
+    let mut again = Client::open(&world, &path).await;
+    rows.fact("B35 comes back", !again.event("ready").await.is_null(), "");
+    rows.report("B35");
+    world.end().await;
+}
