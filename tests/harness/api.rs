@@ -148,7 +148,7 @@ impl Api {
         }
         let response = request.send().await?;
         ensure!(response.status().is_success(), "GET {path} answered {}", response.status());
-        Ok(Events { response, buffer: Vec::new(), last: Value::Null })
+        Ok(Events { response, buffer: Vec::new(), last: Value::Null, last_id: None })
     }
 
     /// A WebSocket below `/api/v1`.
@@ -169,6 +169,8 @@ pub struct Events {
     response: reqwest::Response,
     buffer: Vec<u8>,
     last: Value,
+    /// Id of the last event that had one: what a browser sends as `Last-Event-ID`.
+    pub last_id: Option<String>,
 }
 
 impl Events {
@@ -182,6 +184,9 @@ impl Events {
                     block.lines().filter_map(|line| line.strip_prefix("data:")).collect();
                 if data.is_empty() {
                     continue;
+                }
+                if let Some(id) = block.lines().find_map(|line| line.strip_prefix("id:")) {
+                    self.last_id = Some(id.trim().to_owned());
                 }
                 self.last = serde_json::from_str(data.join("\n").trim())?;
                 return Ok(self.last.clone());

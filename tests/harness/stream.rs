@@ -22,6 +22,48 @@ pub struct ChatStream {
     pub seen: Vec<ChatEvent>,
 }
 
+/// A viewer without a connection.
+pub struct Gone {
+    is_socket: bool,
+    last_id: Option<String>,
+    /// What it knew when the connection broke.
+    pub state: ClientState,
+    seen: Vec<ChatEvent>,
+}
+
+impl Gone {
+    /// Claims to have seen everything up to a revision, which it has not: for controls.
+    pub fn skip_to(&mut self, snapshot: i64) {
+        if let Some(cursor) = &mut self.state.cursor {
+            cursor.snapshot = snapshot;
+            self.last_id = self.last_id.as_ref().map(|_| cursor.to_string());
+        }
+    }
+
+    /// Connects again, as a browser does: from the last event that was applied.
+    pub async fn resume(self, api: &Api, chat_id: &str) -> Result<ChatStream> {
+        let cursor = self.state.cursor.map(|cursor| cursor.to_string());
+        let source = if self.is_socket {
+            let path = match &cursor {
+                Some(cursor) => format!("/chats/{chat_id}/stream?cursor={cursor}"),
+                None => format!("/chats/{chat_id}/stream"),
+            };
+            Source::Socket(api.socket(&path).await?)
+        } else {
+            // The transport's own id is the cursor, so that a plain EventSource resumes.
+            let last = self.last_id.or(cursor);
+            let mut events =
+                api.events(&format!("/chats/{chat_id}/events"), last.as_deref()).await?;
+            events.last_id = last;
+            Source::Events(events)
+        };
+        let mut resumed = ChatStream::new(source, self.state);
+        resumed.state.ready = false;
+        resumed.seen = self.seen;
+        Ok(resumed)
+    }
+}
+
 enum Source {
     Socket(Socket),
     Events(Events),
@@ -40,16 +82,19 @@ impl ChatStream {
         Ok(Self::new(Source::Events(events), ClientState::default()))
     }
 
-    /// Goes on with what this viewer knows, over a new WebSocket.
+    /// Breaks the connection off, with whatever is on its way, and goes on with what this viewer
+    /// knows over a new one of the same kind.
     pub async fn resume(self, api: &Api, chat_id: &str) -> Result<Self> {
-        let path = match self.state.cursor {
-            Some(cursor) => format!("/chats/{chat_id}/stream?cursor={cursor}"),
-            None => format!("/chats/{chat_id}/stream"),
+        self.cut().resume(api, chat_id).await
+    }
+
+    /// Breaks the connection off in the middle of whatever is on its way.
+    pub fn cut(self) -> Gone {
+        let (is_socket, last_id) = match self.source {
+            Source::Socket(_) => (true, None),
+            Source::Events(events) => (false, events.last_id),
         };
-        let socket = api.socket(&path).await?;
-        let mut resumed = Self::new(Source::Socket(socket), self.state);
-        resumed.seen = self.seen;
-        Ok(resumed)
+        Gone { is_socket, last_id, state: self.state, seen: self.seen }
     }
 
     fn new(source: Source, state: ClientState) -> Self {

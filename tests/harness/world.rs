@@ -36,7 +36,8 @@ pub struct Chat {
 
 /// Who answers as the model.
 pub enum Model {
-    /// The product's scripted provider with these turns (`docs/scripted-provider.md`).
+    /// The product's scripted provider with these turns, or with a whole scenario
+    /// (`docs/scripted-provider.md`).
     Scripted(Value),
     /// A server that is reached by base URL and key, with answers for the model `test`.
     Served(FakeLlm, Format),
@@ -66,7 +67,8 @@ impl World {
         let fake = match model {
             Model::Scripted(turns) => {
                 let scenario = programs.home().join("scenario.json");
-                std::fs::write(&scenario, json!({"title": "a story", "turns": turns}).to_string())?;
+                let whole = if turns.is_object() { turns } else { json!({"turns": turns}) };
+                std::fs::write(&scenario, whole.to_string())?;
                 let path = scenario.to_str().context("the temporary folder has a plain name")?;
                 programs.model("scripted", path).await?;
                 None

@@ -6,4 +6,5 @@ mod interrupt;
 mod newcomer;
 mod queue;
 mod restart;
+mod resume;
 mod tools;
