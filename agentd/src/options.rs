@@ -66,7 +66,7 @@ pub enum Command {
 /// Options of `agentd join`.
 #[derive(Debug, Args)]
 pub struct JoinOptions {
-    /// Address of the control plane, such as https://holdfast.example
+    /// Address of the control plane, such as `https://holdfast.example`
     pub url: String,
 
     /// The single-use join token that the control plane showed

@@ -127,7 +127,7 @@ ids! {
     RequestId = "req", "request";
 }
 
-/// Made from a ULID; lets [`IdSource::id`] return any kind.
+/// Made from a ULID; lets the `id` of an [`IdSource`] return any kind.
 pub trait FromUlid {
     /// Wraps `ulid`.
     fn from_ulid(ulid: Ulid) -> Self;

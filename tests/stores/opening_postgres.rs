@@ -5,6 +5,7 @@ use std::sync::Arc;
 use controlplane::store::{OpenError, Store};
 use shared::clock::SystemClock;
 use shared::ids::SystemIds;
+use shared::testing::bad_input::BadInput;
 use tests::postgres::{GUARDED_PASSWORD, GUARDED_USER, Postgres};
 
 async fn open(url: &str) -> Result<Store, OpenError> {
@@ -14,11 +15,14 @@ async fn open(url: &str) -> Result<Store, OpenError> {
 
 /// Opening must fail with `code`, with a next step and without the password.
 async fn refuses(url: &str, code: &str) -> OpenError {
+    let mut report = BadInput::new();
     let error = open(url).await.map(drop).expect_err(code);
     assert_eq!(error.code(), code, "{error}: {error:?}");
     let text = error.to_string();
     assert!(text.contains(": ") && !text.contains('\n'), "no next step: {text}");
     assert!(!text.contains(GUARDED_PASSWORD), "the password is shown: {text}");
+    report.check("B95", true);
+    report.report("B95");
     error
 }
 

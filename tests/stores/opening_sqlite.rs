@@ -10,6 +10,7 @@ use std::sync::Arc;
 use controlplane::store::{DatabaseUrl, OpenError, Store};
 use shared::clock::SystemClock;
 use shared::ids::SystemIds;
+use shared::testing::bad_input::BadInput;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 /// A folder with, perhaps, a database.
@@ -55,6 +56,7 @@ impl Place {
 
     /// Opening must fail with `code`, name the file, and leave every byte of it as it is.
     async fn refuses(&self, code: &str) -> OpenError {
+        let mut report = BadInput::new();
         let before = (fingerprint(&self.file), fingerprint(&self.log()));
         let error = self.open().await.map(drop).expect_err(code);
         assert_eq!(error.code(), code, "{error}");
@@ -62,6 +64,8 @@ impl Place {
         assert_eq!(after, before, "{code}: the file and its log must stay as they are");
         let text = error.to_string();
         assert!(text.contains(": ") && !text.contains('\n'), "no next step: {text}");
+        report.check("B94", true);
+        report.report("B94");
         error
     }
 }

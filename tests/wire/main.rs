@@ -18,25 +18,30 @@ mod schedules;
 mod stranger;
 mod world;
 
+use shared::testing::bad_input::BadInput;
+
 /// Counts the cases of one row of the catalogue and prints the figure.
 struct Row {
     name: &'static str,
     passed: usize,
+    report: BadInput,
 }
 
 impl Row {
     fn new(name: &'static str) -> Self {
-        Self { name, passed: 0 }
+        Self { name, passed: 0, report: BadInput::new() }
     }
 
     /// One case; its text says which when it fails.
     fn check(&mut self, case: &str, holds: bool, seen: impl std::fmt::Debug) {
         assert!(holds, "{} {case}: saw {seen:?}", self.name);
+        self.report.check(case, true);
         self.passed += 1;
     }
 
-    fn print(&self, expected: usize) {
+    fn print(self, expected: usize) {
         println!("{} passed {}/{expected}", self.name, self.passed);
         assert_eq!(self.passed, expected, "{}: a case was left out", self.name);
+        self.report.report(self.name);
     }
 }

@@ -7,6 +7,7 @@
 //! cargo xtask bench   all benchmarks
 //! ```
 
+mod bad_input;
 mod bench;
 mod check;
 mod command;

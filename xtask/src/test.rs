@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::command::{self, in_path, stage};
-use crate::setup;
+use crate::{bad_input, setup};
 
 #[derive(Args)]
 pub struct Options {
@@ -39,6 +39,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         println!("cargo-nextest is not installed; using cargo test (slower)");
         tests.args(["test", "--locked", "--workspace", "--all-targets"]);
     }
+    let report = bad_input::begin(&bin_dir(root))?;
+    tests.env(bad_input::REPORT_VARIABLE, &report);
     command::run(&mut tests)?;
     if let Some(chromium) = chromium {
         stage("the newcomer's journey and every screen, in Chromium");
@@ -48,6 +50,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         browser.env("HOLDFAST_BIN_DIR", bin_dir(root));
         command::run(&mut browser)?;
     }
+    stage("bad input");
+    bad_input::sum(&report)?;
     println!("\nAll tests passed.");
     Ok(())
 }

@@ -18,6 +18,7 @@ use shared::protocol::process::{
     StopProcess, ViewOutput, WaitProcess,
 };
 use shared::testing::ManualClock;
+use shared::testing::bad_input::BadInput;
 
 pub struct Bench {
     pub processes: ProcessHandle,
@@ -190,14 +191,16 @@ pub struct Table {
     name: &'static str,
     passed: usize,
     failed: Vec<String>,
+    report: BadInput,
 }
 
 impl Table {
     pub fn new(name: &'static str) -> Self {
-        Self { name, passed: 0, failed: Vec::new() }
+        Self { name, passed: 0, failed: Vec::new(), report: BadInput::new() }
     }
 
     pub fn row<A: Debug + PartialEq<B>, B: Debug>(&mut self, input: String, found: A, expected: B) {
+        self.report.check(&input, found == expected);
         if found == expected {
             self.passed += 1;
         } else {
@@ -208,6 +211,7 @@ impl Table {
     pub fn finish(self) {
         let all = self.passed + self.failed.len();
         println!("{}: passed {}/{all}", self.name, self.passed);
+        self.report.report(self.name);
         assert!(self.failed.is_empty(), "{}:\n{}", self.name, self.failed.join("\n"));
     }
 }

@@ -3,7 +3,7 @@
 //! A viewer of `/events` subscribes, is told `Ready`, reads its lists, and from then on is told
 //! what may have changed; the subscription reads each named row itself. A viewer that is too slow
 //! is told `Resync` and reads its lists again: the memory of one is bounded by
-//! [`PENDING_MAX`] ids.
+//! `PENDING_MAX` ids.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

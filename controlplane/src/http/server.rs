@@ -1,7 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 on them, with every limit that comes before the router.
 //!
 //! A proxy in front speaks HTTP/2 with browsers; towards us one protocol with one framing is enough,
-//! and its framing is checked strictly (see [`super::framing`]).
+//! and its framing is checked strictly (see `framing`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

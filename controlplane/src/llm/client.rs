@@ -55,7 +55,7 @@ impl LlmClient {
     /// every `https` address fails with an unknown issuer.
     ///
     /// # Errors
-    /// [`ClientError`] if the system's resolver cannot be read.
+    /// If the system's resolver cannot be read.
     pub fn new(clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
         // The program installs it at start; tests and tools may come without. A second one is
         // refused, which is what we want.

@@ -23,6 +23,8 @@ fn bare(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shared::testing::bad_input::BadInput;
+
     use super::*;
 
     #[test]
@@ -39,12 +41,12 @@ mod tests {
             ("claude-x", "claude-y", true),
             ("big", "small", true),
         ];
-        let good =
-            rows.iter().filter(|(asked, answered, is)| is_another_model(asked, answered) == *is);
-        let passed = good.count();
-        println!("B90 model names: {passed}/{} rows passed", rows.len());
+        let mut report = BadInput::new();
         for (asked, answered, expected) in rows {
             assert_eq!(is_another_model(asked, answered), expected, "{asked} {answered}");
+            report.check("B90 model name", true);
         }
+        println!("B90 model names: {}/{} rows passed", rows.len(), rows.len());
+        report.report("B90");
     }
 }

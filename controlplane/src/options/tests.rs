@@ -3,7 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use shared::testing::bad_input::BadInput;
+
 use super::*;
+
+/// Adds a whole test to the run's report.
+fn held(row: &str) {
+    let mut report = BadInput::new();
+    report.check(row, true);
+    report.report(row);
+}
 
 struct Place {
     dir: tempfile::TempDir,
@@ -84,6 +93,7 @@ fn b96_every_fault_of_a_file_is_told_at_once_with_its_place() {
             "/c.toml:5:1: http.read_timeout takes a duration such as \"30s\"; the units are ms, s, m, h and d",
         ]
     );
+    held("B96");
 }
 
 #[test]
@@ -91,6 +101,7 @@ fn b96_a_syntax_error_has_its_line_and_column() {
     let place = Place::new();
     let errors = errors_of(place.file("c.toml", "[http]\nlisten = \n"));
     assert!(errors[0].starts_with("/c.toml:2:"), "{errors:?}");
+    held("B96");
 }
 
 #[test]
@@ -99,6 +110,7 @@ fn b96_a_byte_order_mark_and_windows_line_ends_are_accepted() {
     let config = place.file("c.toml", "\u{feff}[log]\r\nformat = 'json'\r\n");
     let sources = with(Sources { config: Some(config), ..Sources::default() });
     assert!(load(&sources).unwrap().0.log.json);
+    held("B96");
 }
 
 #[test]
@@ -110,6 +122,7 @@ fn b96_files_that_are_none_are_named() {
     let folder = place.dir.path().join("folder.toml");
     fs::create_dir(&folder).unwrap();
     assert!(errors_of(folder)[0].contains("is a directory"));
+    held("B96");
 }
 
 #[test]
@@ -139,6 +152,7 @@ fn b96_a_secret_file_must_be_private_and_alone() {
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let open = load_with(&[("HOLDFAST_DATABASE__URL_FILE", &secret_text)]);
     assert!(open.map(|_| ()).unwrap_err().to_string().contains("chmod 600"));
+    held("B96");
 }
 
 #[test]
@@ -152,10 +166,12 @@ fn b96_an_unknown_variable_is_named_with_the_nearest() {
     );
     // An orchestrator's own variables are none of our business.
     load_with("HOLDFAST_SERVICE_HOST").unwrap_or_else(|e| panic!("{e}"));
+    held("B96");
 }
 
 #[test]
 fn b98_without_a_home_the_error_says_what_to_pass() {
     let error = load(&Sources::default()).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("--data-dir"), "{error}");
+    held("B98");
 }

@@ -1,5 +1,7 @@
 //! Rows of the catalogue: collected, counted, reported whole.
 
+use shared::testing::bad_input::BadInput;
+
 use super::world::Answer;
 
 /// Rows of one group and what became of them.
@@ -7,6 +9,7 @@ use super::world::Answer;
 pub struct Rows {
     count: usize,
     failures: Vec<String>,
+    report: BadInput,
 }
 
 impl Rows {
@@ -28,6 +31,7 @@ impl Rows {
     /// A row that must be so.
     pub fn fact(&mut self, row: &str, is_so: bool, otherwise: &str) {
         self.count += 1;
+        self.report.check(row, is_so);
         if !is_so {
             let shown: String = otherwise.chars().take(600).collect();
             self.failures.push(format!("{row}: {shown}"));
@@ -38,6 +42,7 @@ impl Rows {
     pub fn report(self, group: &str) {
         let passed = self.count - self.failures.len();
         println!("{group}: passed {passed}/{}", self.count);
+        self.report.report(group);
         assert!(self.failures.is_empty(), "{group}:\n{}", self.failures.join("\n"));
     }
 }

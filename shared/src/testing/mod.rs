@@ -1,5 +1,6 @@
 //! Aids for tests: a clock that is moved by hand, ids that repeat, a link with faults.
 
+pub mod bad_input;
 pub mod link;
 
 use std::sync::Mutex;

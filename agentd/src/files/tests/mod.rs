@@ -19,6 +19,7 @@ use shared::protocol::WireError;
 use shared::protocol::files::{
     DeleteFile, Edit, EditFiles, Edited, Expect, FileEdits, FilePath, ReadLines, WriteFile, Written,
 };
+use shared::testing::bad_input::BadInput;
 
 use super::root::Root;
 use super::{FileReply, FilesHandle};
@@ -160,12 +161,14 @@ fn code<T: std::fmt::Debug>(answer: Result<T, WireError>) -> String {
 struct Table {
     rows: usize,
     failed: Vec<String>,
+    report: BadInput,
 }
 
 impl Table {
     fn row(&mut self, name: &str, actual: impl Into<String>, expected: &str) {
         self.rows += 1;
         let actual = actual.into();
+        self.report.check(name, actual == expected);
         if actual != expected {
             self.failed.push(format!("{name}: expected {expected}, got {actual}"));
         }
@@ -177,6 +180,7 @@ impl Table {
 
     fn finish(self, title: &str) {
         println!("{title}: passed {}/{}", self.rows - self.failed.len(), self.rows);
+        self.report.report(title);
         assert!(self.failed.is_empty(), "{:#?}", self.failed);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use shared::clock::SystemClock;
+use shared::testing::bad_input::BadInput;
 
 use super::server::{Ending, http, serve};
 use super::{Heard, body, message, prompt, teller, text};
@@ -26,15 +27,17 @@ struct Table {
     name: &'static str,
     failures: Vec<String>,
     total: usize,
+    report: BadInput,
 }
 
 impl Table {
-    const fn new(name: &'static str) -> Self {
-        Self { name, failures: Vec::new(), total: 0 }
+    fn new(name: &'static str) -> Self {
+        Self { name, failures: Vec::new(), total: 0, report: BadInput::new() }
     }
 
     fn row(&mut self, what: &str, good: bool, seen: impl std::fmt::Debug) {
         self.total += 1;
+        self.report.check(what, good);
         if !good {
             self.failures.push(format!("{what}: {seen:?}"));
         }
@@ -42,6 +45,7 @@ impl Table {
 
     fn end(self) {
         println!("{}: {}/{} rows passed", self.name, self.total - self.failures.len(), self.total);
+        self.report.report(self.name);
         assert!(self.failures.is_empty(), "{}: {:#?}", self.name, self.failures);
     }
 }

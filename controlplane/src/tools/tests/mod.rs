@@ -10,6 +10,7 @@ use shared::protocol::process::{
     StartProcess, ViewOutput, WaitProcess,
 };
 use shared::protocol::{ErrorCode, WireError};
+use shared::testing::bad_input::BadInput;
 
 use super::{Catalogue, ToolContext, ToolError, ToolOutcome};
 use crate::fleet::{CallError, FollowEvent, UnknownReason};
@@ -315,18 +316,20 @@ async fn b89_calls_that_cannot_run_are_told_to_the_model() {
         ),
     ];
     let (workspace, total) = (Fake::default(), rows.len());
-    let mut failures = Vec::new();
+    let (mut failures, mut report) = (Vec::new(), BadInput::new());
     for (what, tool, args, code, named) in rows {
         let seen = run(&context(&workspace).0, tool, &args).await.unwrap();
         let message = seen.result["error"]["message"].as_str().unwrap_or_default().to_owned();
-        if seen.error_code() != Some(code)
-            || !message.to_lowercase().contains(named) && !message.contains(named)
-            || message.len() > 2_048
-        {
+        let good = seen.error_code() == Some(code)
+            && (message.to_lowercase().contains(named) || message.contains(named))
+            && message.len() <= 2_048;
+        report.check(what, good);
+        if !good {
             failures.push(format!("{what}: {message}"));
         }
     }
     println!("B89 tools: {}/{total} rows passed", total - failures.len());
+    report.report("B89");
     assert!(failures.is_empty(), "{failures:#?}");
     assert!(workspace.asked().is_empty(), "nothing was asked of the workspace");
 }
