@@ -89,6 +89,9 @@ impl Deref for App {
     }
 }
 
+/// Linux's number for an address family that is switched off; `ErrorKind` has no name for it.
+const EAFNOSUPPORT: i32 = 97;
+
 /// Why the server did not start. The message completes "could not start: …".
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -147,7 +150,13 @@ impl StartError {
             io::ErrorKind::PermissionDenied => {
                 "ports under 1024 need a right; pass a higher one".to_owned()
             }
+            io::ErrorKind::AddrNotAvailable if address.is_ipv6() => {
+                "this machine has no such address; if IPv6 is off, pass an IPv4 one".to_owned()
+            }
             io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+            _ if error.raw_os_error() == Some(EAFNOSUPPORT) => {
+                "IPv6 is off on this machine; pass an IPv4 address".to_owned()
+            }
             _ => error.to_string(),
         };
         Self::Listen { address, what, reason, kind: error.kind() }

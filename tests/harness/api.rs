@@ -30,6 +30,11 @@ impl Api {
         Ok(Self { http, url: url.to_owned(), key: key.to_owned() })
     }
 
+    /// The same client without the connections it holds: for servers that were killed.
+    pub fn anew(&self) -> Result<Self> {
+        Self::new(&self.url, &self.key)
+    }
+
     /// Sets up the first administrator and makes a key; the client with that key.
     pub async fn set_up(url: &str, setup_url: &str) -> Result<Self> {
         let anonymous = Self::new(url, "")?;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use controlplane::chat::event::{ChatEvent, PreviewKind};
 use serde_json::json;
 use tests::fake_llm::{Answer, Format};
+use tests::programs::{Programs, Setting};
 use tests::stream::{live_output, prose, results, transcript};
 use tests::world::World;
 
@@ -17,6 +18,51 @@ async fn a_newcomer_gets_an_answer_by_chat_completions() -> Result<()> {
 #[tokio::test]
 async fn a_newcomer_gets_an_answer_by_anthropic_messages() -> Result<()> {
     a_newcomer_gets_an_answer(Format::Anthropic).await
+}
+
+#[tokio::test]
+async fn keys_in_the_environment_are_providers_at_the_first_start_alone() -> Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), "sk-of-a-file-7777\n")?;
+    let file = file.path().to_str().context("a plain name")?.to_owned();
+    let env = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let server_env = env(&[
+        ("ANTHROPIC_API_KEY", "sk-ant-secret-1111"),
+        ("OPENAI_API_KEY", "sk-secret-2222"),
+        ("OPENAI_BASE_URL", "http://127.0.0.1:9/v1"),
+        ("DEEPSEEK_API_KEY_FILE", &file),
+        ("GEMINI_API_KEY", "  "),
+    ]);
+    let mut programs = Programs::start(Setting { server_env, ..Setting::default() }).await?;
+    let offered = programs.api.get("/providers").await?;
+    let mut found: Vec<_> = offered["items"]
+        .as_array()
+        .context("a list")?
+        .iter()
+        .map(|provider| {
+            let text = |field: &str| provider[field].as_str().unwrap_or("none").to_owned();
+            (text("name"), text("kind"), text("base_url"))
+        })
+        .collect();
+    found.sort();
+    let expected = [
+        ("Anthropic", "anthropic", "none"),
+        ("DeepSeek", "openai_compatible", "https://api.deepseek.com/v1"),
+        ("OpenAI", "openai_compatible", "http://127.0.0.1:9/v1"),
+    ];
+    let expected = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()));
+    assert_eq!(found, expected, "{offered}");
+    let text = offered.to_string();
+    assert!(!text.contains("secret") && !text.contains("of-a-file"), "{text}");
+
+    programs.kill_server()?;
+    programs.setting.server_env = env(&[("OPENROUTER_API_KEY", "sk-or-3333")]);
+    programs.start_server()?;
+    let api = programs.api.anew()?;
+    assert_eq!(api.get("/providers").await?, offered, "a later start adds nothing");
+    Ok(())
 }
 
 async fn a_newcomer_gets_an_answer(format: Format) -> Result<()> {

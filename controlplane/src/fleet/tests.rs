@@ -181,6 +181,29 @@ async fn without_a_link_nothing_is_sent_and_the_caller_may_wait_for_one() {
 }
 
 #[tokio::test]
+async fn a_way_outlives_the_daemons_of_its_workspace() {
+    let world = World::new();
+    let way = world.way();
+    way.read(&world.query(), Deadline::NONE).await.unwrap();
+
+    // Another machine enrols: the first daemon's link ends, the way waits for the next.
+    world.fleet.revoke(world.workspace);
+    assert_eq!(world._attachment.displaced().await, CloseCode::AuthFailed);
+    let error = way.read(&world.query(), Deadline::NONE).await.unwrap_err();
+    assert!(matches!(error, CallError::NotConnected { since_ms: Some(_) }), "{error:?}");
+    let waiting = way.connected();
+    tokio::pin!(waiting);
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+
+    // It may count its links from anywhere, also from below the first one's.
+    let link = new_link(&world.ids, world.workspace, 1, &world.link);
+    let _attachment = world.fleet.attach(link).unwrap();
+    waiting.await;
+    way.read(&world.query(), Deadline::NONE).await.unwrap();
+    assert!(world.fleet.presence(world.workspace).connected);
+}
+
+#[tokio::test]
 async fn an_answer_lost_with_the_link_is_unknown_and_a_link_lost_before_is_not_connected() {
     let world = World::new();
     world.link.cut_next(CutPoint::AfterRequest);

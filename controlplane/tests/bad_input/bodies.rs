@@ -50,6 +50,32 @@ async fn b01_to_b03_and_b07_what_is_not_sound_json_is_refused() {
     world.end().await;
 }
 
+/// Bodies that are cheap to send and dear to take: how soon they are refused is printed.
+#[tokio::test]
+async fn b02_a_million_keys_and_a_wall_of_brackets_are_refused_soon() {
+    let world = World::with_body_limit("16MiB").await;
+    let mut rows = Rows::default();
+    let head = format!("{}Content-Type: application/json\r\n", world.bearer());
+    let keys: Vec<String> = (0..1_000_000).map(|n| format!("\"{n}\":0")).collect();
+    let keys = format!("{{{}}}", keys.join(","));
+    let items = format!("[{}0]", "0,".repeat(4_000_000));
+    let brackets = "[".repeat(8_000_000);
+    let objects = "{\"a\":".repeat(1_000_000);
+    for (row, body, code) in [
+        ("B02 1,000,000 keys", keys, "too_many_items"),
+        ("B02 4,000,000 elements", items, "too_many_items"),
+        ("B02 8,000,000 brackets", brackets, "json_too_deep"),
+        ("B02 1,000,000 objects in objects", objects, "json_too_deep"),
+    ] {
+        let started = Instant::now();
+        let answer = world.send("POST", "/api/v1/workspaces", &head, body.as_bytes()).await;
+        println!("{row}: {} bytes refused in {:?}", body.len(), started.elapsed());
+        rows.problem(row, &answer, 400, code);
+    }
+    rows.report("B02 large");
+    world.end().await;
+}
+
 #[tokio::test]
 async fn b04_bodies_over_the_limit_and_bodies_that_do_not_come_are_ended() {
     let world = World::new().await;
@@ -182,6 +208,12 @@ async fn b10_and_b12_ids_and_pages_are_checked_before_any_query() {
         let answer = world.get(&format!("/chats/{id}")).await;
         rows.problem(row, &answer, 400, "invalid_id");
         rows.fact(row, answer.body.len() < 1_500, "the answer repeats the id");
+    }
+    // A chat, a workspace, a provider: the same answer for each form of nonsense.
+    for path in ["workspaces", "providers", "models", "api-keys"] {
+        let target = format!("/api/v1/{path}/-1");
+        let answer = world.send("DELETE", &target, &world.bearer(), b"").await;
+        rows.problem(&format!("B10 {path}"), &answer, 400, "invalid_id");
     }
     for limit in ["0", "-1", "1000000000", "x", "1e3"] {
         let answer = world.get(&format!("/chats?limit={limit}")).await;

@@ -31,7 +31,11 @@ async fn b08_empty_and_endless_messages_are_refused() {
     rows.problem("B08 1 MiB + 1", &long, 413, "message_too_long");
     rows.fact("B08 says the limit", long.json()["details"]["limit"] == "1048576", "");
     let endless = world.post("/chats", &text(&"x".repeat(10 * 1024 * 1024))).await;
+    // Over what is read of any body: nobody knows that it is a message.
     rows.problem("B08 10 MiB", &endless, 413, "body_too_large");
+    rows.fact("B08 10 MiB says the limit", endless.json()["details"]["limit"] == "2097152", "");
+    let chats = world.get("/chats").await.json();
+    rows.fact("B08 nothing is stored", chats["items"] == json!([]), &chats.to_string());
     let image = json!({"content": [{"type": "image", "text": "x"}]});
     rows.problem("B08 other part", &world.post("/chats", &image).await, 400, "invalid_value");
     let gone = json!({"content": [{"type": "text", "text": "x"}],

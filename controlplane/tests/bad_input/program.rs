@@ -2,7 +2,11 @@
 
 use std::io::Read;
 use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
+
+use controlplane::app::StartError;
 
 use super::rows::Rows;
 
@@ -89,6 +93,51 @@ fn b96_to_b98_the_program_says_what_is_wrong_and_ends_with_the_documented_code()
     row("openapi", program().arg("openapi"), 0, "\"openapi\": \"3.1.0\"");
     rows.fact("B97 no half start", !data.join("holdfast.db").exists(), "a database was made");
     rows.report("B96 B97 B98");
+}
+
+/// EACCES, EAFNOSUPPORT and EADDRNOTAVAIL, as the system says them.
+#[test]
+fn b97_an_address_that_cannot_be_had_is_told_with_what_to_do() {
+    let mut rows = Rows::default();
+    for (name, address, errno, says) in [
+        ("B97 privileged port", "127.0.0.1:80", 13, "ports under 1024 need a right"),
+        ("B97 IPv6 is off", "[::1]:7070", 97, "IPv6 is off"),
+        ("B97 no IPv6 address", "[::1]:7070", 99, "pass an IPv4 one"),
+        ("B97 no such address", "192.0.2.1:7070", 99, "no such address"),
+    ] {
+        let error = std::io::Error::from_raw_os_error(errno);
+        let told = StartError::listen("http", address.parse().unwrap(), &error).to_string();
+        rows.fact(name, told.contains(says) && told.contains(address), &told);
+    }
+    if let Some((code, told)) = serve_on_port_80() {
+        rows.fact(
+            "B97 a real privileged port",
+            code == 77 && told.contains("under 1024"),
+            &format!("{code}: {told}"),
+        );
+    }
+    rows.report("B97");
+}
+
+/// Serves on port 80 as somebody who may not; none: everybody may here, or nobody can be made who
+/// may not.
+fn serve_on_port_80() -> Option<(i32, String)> {
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok()?;
+    if first.trim().parse::<u16>().ok()? <= 80 {
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let all = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), all).unwrap();
+    let mut command = program();
+    command.args(["serve", "--http", "127.0.0.1:80", "--quic", "127.0.0.1:0", "--data-dir"]);
+    command.arg(dir.path().join("data"));
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(65_534).gid(65_534);
+    }
+    let output = command.output().ok()?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    Some((output.status.code().unwrap_or(-1), told))
 }
 
 #[test]

@@ -282,6 +282,134 @@ async fn b31_and_b32_foreign_chats_and_foreign_cursors() {
     world.end().await;
 }
 
+/// Virtual time: the server is alone with its timers, and the client with its silence.
+#[tokio::test]
+async fn b28_a_client_that_never_pongs_is_closed_and_one_that_does_is_not() {
+    let (world, chat) = world_with_chat(None, "hello").await;
+    let mut rows = Rows::default();
+    let path = format!("/chats/{chat}/stream");
+    let mut silent = Client::open(&world, &path).await;
+    let mut alive = Client::open(&world, &path).await;
+    silent.event("ready").await;
+    alive.event("ready").await;
+
+    tokio::time::pause();
+    let from = tokio::time::Instant::now();
+    let both = async {
+        let pongs = async {
+            while let Some(frame) = alive.frame().await {
+                match frame {
+                    Frame::Other => alive.send(10, b"").await,
+                    Frame::Text(_) => {}
+                    Frame::Close(code, reason) => return (code, reason),
+                }
+            }
+            (0, String::new())
+        };
+        tokio::select! {
+            closed = unanswered(&mut silent) => Ok(closed),
+            closed = pongs => Err(closed),
+        }
+    };
+    let closed = both.await;
+    let took = from.elapsed();
+    tokio::time::resume();
+    let expected = Ok((4408, "ping_timeout".to_owned()));
+    rows.fact("B28 no pong", closed == expected, &format!("{closed:?}"));
+    let is_due = (59..=85).contains(&took.as_secs());
+    rows.fact("B28 after 60 s of silence", is_due, &format!("{took:?}"));
+    alive.send(1, br#"{"type":"ping"}"#).await;
+    rows.fact("B28 who pongs stays", !alive.event("ping").await.is_null(), "it is gone");
+    rows.report("B28");
+    world.end().await;
+}
+
+/// Reads on without ever answering a ping.
+async fn unanswered(client: &mut Client) -> (u16, String) {
+    loop {
+        match client.frame().await {
+            Some(Frame::Close(code, reason)) => return (code, reason),
+            Some(_) => {}
+            None => return (0, String::new()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn b28_a_flood_of_pings_waits_and_nobody_else_feels_it() {
+    let (world, chat) = world_with_chat(None, "hello").await;
+    let mut rows = Rows::default();
+    let path = format!("/chats/{chat}/stream");
+    let mut flooding = Client::open(&world, &path).await;
+    let pings: Vec<u8> = [0x89, 0x80, 0, 0, 0, 0].repeat(1_000);
+    let mut sent = 0_u32;
+    let flood = async {
+        while sent < 10_000 && flooding.write.write_all(&pings).await.is_ok() {
+            sent += 1;
+        }
+    };
+    // As long as others need for a hundred requests and a stream.
+    let others = async {
+        for _ in 0..100 {
+            assert_eq!(world.get("/me").await.status, 200);
+        }
+        let mut other = Client::open(&world, &path).await;
+        !other.event("ready").await.is_null()
+    };
+    let from = tokio::time::Instant::now();
+    let served = tokio::select! {
+        served = others => served,
+        ((), served) = async { tokio::join!(flood, std::future::pending::<bool>()) } => served,
+    };
+    println!("B28: {} of 10,000 blocks of 1,000 pings were taken in {:?}", sent, from.elapsed());
+    rows.fact("B28 others are served", served, "no stream");
+    rows.fact("B28 the flood waits", sent < 10_000, "ten million pings were taken");
+    let said = json!({"content": [{"type": "text", "text": "more"}], "busy": "queue"});
+    world.post(&format!("/chats/{chat}/messages"), &said).await;
+    let told = flooding.event("message").await;
+    rows.fact("B28 its own events still come", !told.is_null(), "nothing came");
+    rows.report("B28 flood");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn b31_streams_of_one_person_are_limited_and_given_back() {
+    let (world, chat) = world_with_chat(None, "hello").await;
+    let mut rows = Rows::default();
+    let path = format!("/chats/{chat}/stream");
+    let mut open = Vec::new();
+    let refused = loop {
+        let (answer, client) = upgrade(&world, &path, &world.bearer(), UPGRADE).await;
+        if answer.status != 101 || open.len() > 10_000 {
+            break answer;
+        }
+        open.push(client);
+    };
+    rows.problem("B31 one too many", &refused, 429, "too_many_subscriptions");
+    let (told, count) = (refused.json(), open.len().to_string());
+    let limit = told["details"]["limit"].as_str();
+    rows.fact("B31 says the limit", limit == Some(count.as_str()), &told.to_string());
+    let events = world.get("/events").await;
+    rows.problem("B31 over either transport", &events, 429, "too_many_subscriptions");
+    rows.fact("B31 requests still work", world.get("/me").await.status == 200, "");
+    let mut last = open.pop().unwrap();
+    last.send(8, &1000_u16.to_be_bytes()).await;
+    let closed = last.closed().await;
+    rows.fact("B31 a client may leave", closed.0 == 1000, &format!("{closed:?}"));
+    drop(last);
+    // The seat is given back when the server has seen the end.
+    let again = async {
+        while upgrade(&world, &path, &world.bearer(), UPGRADE).await.0.status != 101 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let again = tokio::time::timeout(PATIENCE, again).await;
+    rows.fact("B31 the seat is free again", again.is_ok(), "it is not");
+    drop(open);
+    rows.report("B31 limit");
+    world.end().await;
+}
+
 /// Says the user's text again and again: far more than any socket buffers.
 const FLOOD: &str = r#"{"title": "t", "pace_ms": 20, "piece_chars": 32768, "turns": [{"steps": [[
     {"wait_ms": 500}, {"say": "{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}{{user}}"},

@@ -62,6 +62,10 @@ impl Answer {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with_body_limit("2MiB").await
+    }
+
+    pub async fn with_body_limit(body_limit: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let flag = |path, value: &str| (path, "--test", value.to_owned());
         let sources = Sources {
@@ -69,7 +73,7 @@ impl World {
                 flag("http.listen", "127.0.0.1:0"),
                 flag("quic.listen", "127.0.0.1:0"),
                 flag("http.read_timeout", "700ms"),
-                flag("http.body_limit", "2MiB"),
+                flag("http.body_limit", body_limit),
                 flag("data_dir", &dir.path().join("data").display().to_string()),
             ],
             ..Sources::default()

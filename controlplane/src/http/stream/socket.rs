@@ -44,7 +44,13 @@ pub async fn serve(app: App, socket: WebSocket, mut source: impl Source) {
     };
     let Ending(code, reason) = socket.run(&mut source).await;
     let frame = CloseFrame { code, reason: reason.into() };
-    let close = socket.out.sink.send(Message::Close(Some(frame)));
+    let sink = &mut socket.out.sink;
+    let close = async {
+        // Who closed first is not told again, but the answer to their close is still to be sent.
+        if sink.send(Message::Close(Some(frame))).await.is_err() {
+            let _ = sink.flush().await;
+        }
+    };
     let _ = tokio::time::timeout(CLOSE_PATIENCE, close).await;
 }
 
@@ -68,8 +74,8 @@ impl Socket {
         let mut ticks = tokio::time::interval(PING_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // Fair: a flood from the other side must not keep its own events from it.
             let step = tokio::select! {
-                biased;
                 () = self.soft.cancelled() => Err(Ending(1001, "shutting_down".to_owned())),
                 _ = ticks.tick() => self.tick().await,
                 message = self.stream.next() => self.hear(message).await,
