@@ -1,5 +1,6 @@
 //! `agentd`: arguments, logging, runtime, exit code; nothing else.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use agentd::options::{Cli, LogFormat};
@@ -29,10 +30,12 @@ fn main() -> ExitCode {
 /// Logs go to standard error, so that standard output is the command's answer alone.
 fn start_logging(cli: &Cli) {
     let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    // A log file or the journal of a service is no place for colours.
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match cli.log_format {
         LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Text => builder.with_ansi(color).with_target(false).init(),
     }
 }
 

@@ -187,7 +187,7 @@ impl Image {
 }
 
 /// Makes processes whose parent has ended the daemon's children, so that a daemon that a command
-/// left behind is found and reaped. Reap with [`super::tree::reap_strays`].
+/// left behind is found and reaped. Reap with `tree::reap_strays`.
 pub fn be_subreaper() -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Into::into)
 }
