@@ -149,9 +149,12 @@ macro_rules! body {
 pub(crate) use body;
 
 /// Declares a field's closed list of texts.
+///
+/// The text is a `tt`: the schema's derive does not read a captured `literal` and would name the
+/// variants of the code instead.
 macro_rules! choice {
     ($(#[$meta:meta])* pub enum $name:ident {
-        $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)*
+        $($(#[$variant_meta:meta])* $variant:ident = $text:tt,)*
     }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]

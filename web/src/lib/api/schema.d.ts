@@ -1735,7 +1735,7 @@ export interface components {
          * @description What an API key may be used for.
          * @enum {string}
          */
-        Scope: "Read" | "Write" | "Admin";
+        Scope: "read" | "write" | "admin";
         /** @description Lines that match. */
         SearchView: {
             /**
