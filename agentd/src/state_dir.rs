@@ -246,9 +246,12 @@ fn lock(dir: &Path) -> Result<File, StateDirError> {
         .map_err(|source| io("opened", source))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            return Err(StateDirError::Held { path: dir.to_owned(), pid: read_pid(&mut file) });
-        }
+        Err(rustix::io::Errno::WOULDBLOCK) => match read_pid(&mut file) {
+            // A killed daemon's child holds the lock from its fork to its exec: that ends by itself.
+            Some(pid) if is_gone(pid) => flock(&file, FlockOperation::LockExclusive)
+                .map_err(|error| io("locked", error.into()))?,
+            pid => return Err(StateDirError::Held { path: dir.to_owned(), pid }),
+        },
         Err(error) => return Err(io("locked", error.into())),
     }
     let pid = std::process::id().to_string();
@@ -256,6 +259,12 @@ fn lock(dir: &Path) -> Result<File, StateDirError> {
         .and_then(|()| file.write_all(pid.as_bytes()))
         .map_err(|source| io("written", source))?;
     Ok(file)
+}
+
+/// Whether no process has this pid any more.
+fn is_gone(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {

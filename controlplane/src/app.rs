@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rand::TryRng;
 use shared::clock::Clock;
-use shared::ids::{IdSource, WorkspaceId};
+use shared::ids::{IdSource, ReplicaId, WorkspaceId};
 use shared::lifecycle::Lifecycle;
 
 use crate::chat::hints::Hints;
@@ -68,6 +68,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Ids.
     pub ids: Arc<dyn IdSource>,
+    /// This process, new at every start.
+    pub replica_id: ReplicaId,
     /// The configuration.
     pub options: Options,
     worker: Mutex<Option<Worker>>,
@@ -229,6 +231,7 @@ impl App {
             registry,
             lifecycle,
             clock,
+            replica_id: ids.id(),
             ids,
             options,
             worker: Mutex::new(Some(engine.worker)),
@@ -273,7 +276,7 @@ impl App {
             store: self.store.clone(),
             ca: Arc::new(ca),
             fleet: self.fleet.clone(),
-            replica_id: self.ids.id(),
+            replica_id: self.replica_id,
         };
         let listener = Listener::bind(ListenerOptions::at(wanted), parts).map_err(|e| match e {
             ListenError::Socket { source, .. } => StartError::listen("quic", wanted, &source),

@@ -211,6 +211,8 @@ CREATE TABLE idempotency_keys (
     owner_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     key TEXT NOT NULL,
     request_hash TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    made TEXT,
     status BIGINT,
     body BYTEA,
     created_at_ms BIGINT NOT NULL,

@@ -49,7 +49,7 @@ on_both! {
         let (chat, fence) = scene.owned_chat().await;
         scene.store.chats.finish_turn(chat.id, &fence).await.unwrap();
         let send =
-            SendMessage { message: said("more"), busy: Busy::Queue, claim: Some(scene.replica) };
+            SendMessage { message: said("more"), busy: Busy::Queue, claim: Some(scene.replica), key: None };
         let sent = scene.store.chats.send(chat.id, &send).await.unwrap();
         assert!(matches!(sent.delivery, Delivery::Message(ref message) if message.seq == 2));
         let acquired = sent.acquired.expect("it begins a turn");
@@ -68,7 +68,7 @@ on_both! {
         let (first, second) = (scene.ids.id(), scene.ids.id());
         for model in [first, second] {
             let message = UserMessage { model_id: Some(model), ..said("with a model") };
-            let send = SendMessage { message, busy: Busy::Queue, claim: None };
+            let send = SendMessage { message, busy: Busy::Queue, claim: None, key: None };
             scene.store.chats.send(chat.id, &send).await.unwrap();
         }
         assert_eq!(scene.head(&chat).await.model_id, None, "queued: not yet");
@@ -81,7 +81,7 @@ on_both! {
     async fn nobody_can_do_anything_with_a_chat_that_does_not_exist(scene: &Scene) {
         let chats = &scene.store.chats;
         let nobody = scene.ids.id();
-        let send = SendMessage { message: said("x"), busy: Busy::Queue, claim: None };
+        let send = SendMessage { message: said("x"), busy: Busy::Queue, claim: None, key: None };
         assert!(matches!(chats.send(nobody, &send).await, Err(StoreError::NotFound)));
         assert!(matches!(chats.interrupt(nobody).await, Err(StoreError::NotFound)));
         let patched = chats.patch(nobody, &ChatPatch::default()).await;
@@ -100,7 +100,7 @@ on_both! {
         assert_eq!(chats.set_archived(chat.id, true).await.unwrap().state(), ExecutionState::XW);
         let again = chats.set_archived(chat.id, true).await;
         assert!(matches!(again, Err(StoreError::Refused(Refusal::AlreadyArchived))));
-        let send = SendMessage { message: said("x"), busy: Busy::Queue, claim: None };
+        let send = SendMessage { message: said("x"), busy: Busy::Queue, claim: None, key: None };
         let refused = chats.send(chat.id, &send).await.unwrap_err();
         assert_eq!(refused.code(), "chat_archived");
         assert_eq!(chats.set_archived(chat.id, false).await.unwrap().state(), ExecutionState::W);

@@ -33,7 +33,7 @@ on_both! {
             let id = chat.id;
             tasks.spawn(async move {
                 let message = said(&number.to_string());
-                let send = SendMessage { message, busy: Busy::Queue, claim: None };
+                let send = SendMessage { message, busy: Busy::Queue, claim: None, key: None };
                 store.chats.send(id, &send).await
             });
         }
@@ -143,7 +143,7 @@ on_both! {
             tasks.spawn(async move {
                 let busy = if number % 3 == 0 { Busy::Steer } else { Busy::Queue };
                 let message = said(&number.to_string());
-                let send = SendMessage { message, busy, claim: None };
+                let send = SendMessage { message, busy, claim: None, key: None };
                 store.chats.send(id, &send).await.map(|_| ())
             });
         }

@@ -150,7 +150,7 @@ async fn run(
 ) -> Result<(), StoreError> {
     let chats = &scene.store.chats;
     let id = cell.chat.id;
-    let send = |busy| SendMessage { message: said("x"), busy, claim: None };
+    let send = |busy| SendMessage { message: said("x"), busy, claim: None, key: None };
     let (message, intents) = asking(scene, &["b"]);
     let answer = answered(cell.intents.first().unwrap_or(&intents[0]));
     match command {

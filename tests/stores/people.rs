@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use controlplane::store::chats::{ChatFilter, NewChat};
 use controlplane::store::{
     KeyClaim, NewApiKey, NewAudit, NewSession, NewUser, SavedAnswer, StoreError, UserRole,
 };
@@ -118,26 +119,52 @@ on_both! {
 
     async fn an_idempotency_key_is_claimed_once_and_answers_repeats(scene: &Scene) {
         let keys = &scene.store.idempotency;
-        let claim = |hash: &'static str| keys.claim(scene.owner, "k", hash);
-        assert_eq!(claim("one").await.unwrap(), KeyClaim::Fresh);
+        let claim = |hash: &'static str| keys.claim(scene.owner, "k", hash, scene.replica);
+        let first = claim("one").await.unwrap();
+        let KeyClaim::Fresh(key) = first else { panic!("{first:?}") };
         assert_eq!(claim("one").await.unwrap(), KeyClaim::InFlight);
         assert_eq!(claim("two").await.unwrap(), KeyClaim::OtherRequest);
         let saved = SavedAnswer { status: 201, body: b"{}\0".to_vec() };
         keys.finish(scene.owner, "k", &saved).await.unwrap();
         assert_eq!(claim("one").await.unwrap(), KeyClaim::Answered(saved));
-        keys.release(scene.owner, "k").await.unwrap();
+        keys.release(&key).await.unwrap();
         assert_eq!(claim("two").await.unwrap(), KeyClaim::OtherRequest, "an answer stays");
         assert_eq!(keys.delete_old(NOW_MS + 1).await.unwrap(), 1);
-        assert_eq!(claim("two").await.unwrap(), KeyClaim::Fresh);
+        assert!(matches!(claim("two").await.unwrap(), KeyClaim::Fresh(_)));
     }
 
-    async fn a_claim_is_free_again_when_it_is_released_or_its_process_died(scene: &Scene) {
+    async fn a_claim_is_free_again_when_it_is_released_or_given_up(scene: &Scene) {
         let keys = &scene.store.idempotency;
-        assert_eq!(keys.claim(scene.owner, "k", "one").await.unwrap(), KeyClaim::Fresh);
-        keys.release(scene.owner, "k").await.unwrap();
-        assert_eq!(keys.claim(scene.owner, "k", "one").await.unwrap(), KeyClaim::Fresh);
+        let claim = |hash: &'static str| keys.claim(scene.owner, "k", hash, scene.replica);
+        let first = claim("one").await.unwrap();
+        let KeyClaim::Fresh(key) = first else { panic!("{first:?}") };
+        keys.release(&key).await.unwrap();
+        assert!(matches!(claim("one").await.unwrap(), KeyClaim::Fresh(_)));
         scene.clock.advance(Duration::from_secs(61));
-        assert_eq!(keys.claim(scene.owner, "k", "two").await.unwrap(), KeyClaim::Fresh);
+        assert!(matches!(claim("two").await.unwrap(), KeyClaim::Fresh(_)));
+    }
+
+    async fn a_chat_made_before_its_process_died_is_found_and_not_made_again(scene: &Scene) {
+        let keys = &scene.store.idempotency;
+        let first = keys.claim(scene.owner, "k", "one", scene.replica).await.unwrap();
+        let KeyClaim::Fresh(key) = first else { panic!("{first:?}") };
+        let new = NewChat { key: Some(key), ..scene.new_chat() };
+        let made = scene.store.chats.create(&new).await.unwrap().chat.id.to_string();
+        let next = keys.claim(scene.owner, "k", "one", scene.ids.id()).await.unwrap();
+        assert_eq!(next, KeyClaim::Made(made));
+    }
+
+    async fn a_claim_that_was_taken_over_makes_nothing(scene: &Scene) {
+        let keys = &scene.store.idempotency;
+        let first = keys.claim(scene.owner, "k", "one", scene.replica).await.unwrap();
+        let KeyClaim::Fresh(stale) = first else { panic!("{first:?}") };
+        let next = keys.claim(scene.owner, "k", "one", scene.ids.id()).await.unwrap();
+        assert!(matches!(next, KeyClaim::Fresh(_)), "the process that repeats it takes it over");
+        let new = NewChat { key: Some(stale), ..scene.new_chat() };
+        assert!(matches!(scene.store.chats.create(&new).await, Err(StoreError::Fenced)));
+        let filter = ChatFilter::default();
+        let chats = scene.store.chats.list(scene.owner, &filter, None, 10).await.unwrap();
+        assert!(chats.is_empty(), "the transaction was rolled back");
     }
 
     async fn the_audit_is_listed_newest_first_in_pages(scene: &Scene) {

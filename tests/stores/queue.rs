@@ -46,7 +46,7 @@ on_both! {
         for number in 0..20 {
             queued(scene, &chat, &number.to_string(), Busy::Queue).await;
         }
-        let send = SendMessage { message: said("21"), busy: Busy::Queue, claim: None };
+        let send = SendMessage { message: said("21"), busy: Busy::Queue, claim: None, key: None };
         let refused = scene.store.chats.send(chat.id, &send).await.unwrap_err();
         assert_eq!(refused.code(), "queue_full");
         assert_eq!(queue(scene, &chat).await.len(), 20);

@@ -125,12 +125,13 @@ impl Scene {
             title_source: TitleSource::FirstWords,
             message: said("say hello"),
             claim: None,
+            key: None,
         }
     }
 
     /// Sends a text to a chat.
     pub async fn send(&self, chat: &ChatRow, text: &str, busy: Busy) -> Sent {
-        let send = SendMessage { message: said(text), busy, claim: None };
+        let send = SendMessage { message: said(text), busy, claim: None, key: None };
         self.store.chats.send(chat.id, &send).await.unwrap()
     }
 

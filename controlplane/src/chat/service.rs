@@ -20,11 +20,11 @@ use super::machine::{Busy, UserMessage};
 use super::stream::{Streams, Subscription};
 use super::title;
 use super::worker::WorkerHandle;
-use crate::store::StoreError;
 use crate::store::chats::{
     Acquired, ChatFilter, ChatListCursor, ChatPatch, ChatRow, ChatSnapshot, ChatStore, Created,
     Delivery, MessagePage, MessageRow, NewChat, PageOf, QueuedRow, SendMessage, TitleSource,
 };
+use crate::store::{ClaimedKey, StoreError};
 
 /// A chat to be begun. The caller has checked the parts, the model and the workspace.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct BeginChat {
     pub title: Option<String>,
     /// The first message, at least one part.
     pub content: Vec<Part>,
+    /// The request's idempotency key.
+    pub key: Option<ClaimedKey>,
 }
 
 /// Something to say in a chat.
@@ -52,6 +54,8 @@ pub struct Say {
     pub model_id: Option<ModelId>,
     /// What to do while a turn is in progress.
     pub busy: Busy,
+    /// The request's idempotency key.
+    pub key: Option<ClaimedKey>,
 }
 
 /// The chats. Cheap to clone.
@@ -97,6 +101,7 @@ impl ChatService {
                 title_source,
                 message: said(begin.content, begin.model_id),
                 claim: seat.as_ref().map(|seat| seat.replica()),
+                key: begin.key,
             };
             let Created { chat, message, acquired } = this.store.create(&new).await?;
             if let (Some(seat), Some(acquired)) = (seat, acquired) {
@@ -126,6 +131,7 @@ impl ChatService {
                 message: said(say.content, say.model_id),
                 busy: say.busy,
                 claim: seat.as_ref().map(|seat| seat.replica()),
+                key: say.key,
             };
             let sent = this.store.send(chat, &send).await?;
             this.seated(seat, sent.acquired);

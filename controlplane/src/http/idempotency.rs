@@ -3,11 +3,16 @@
 //! The key is claimed in the database before the work, so that of two equal requests at once, on
 //! whatever replica, one works and the other waits for its answer. Answers may hold secrets (a new
 //! API key), so they are sealed. Failures are not kept: who asks again, tries again.
+//!
+//! Where a repeat would begin work twice (a chat, a message), the handler hands the claimed key to
+//! the transaction of the work ([`Earlier::key`]). If the process dies before it has kept the answer,
+//! the repeat finds what was made ([`Earlier::made`]) and answers from that.
 
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -20,7 +25,7 @@ use super::json::read_body;
 use super::problem::Problem;
 use crate::app::App;
 use crate::secrets::Place;
-use crate::store::{KeyClaim, SavedAnswer};
+use crate::store::{ClaimedKey, KeyClaim, SavedAnswer};
 
 const KEY_MAX_BYTES: usize = 255;
 /// Answers of creates are small; a larger one is not kept.
@@ -30,6 +35,23 @@ const WAIT_TURNS: u32 = 100;
 const WAIT_TURN: Duration = Duration::from_millis(100);
 
 static KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// What is known of a request's key, for the handlers whose work must not begin twice.
+#[derive(Clone, Debug, Default)]
+pub struct Earlier {
+    /// To be noted in the transaction of the work; none: the request has no key.
+    pub key: Option<ClaimedKey>,
+    /// The id of what an earlier try made; the work is done already.
+    pub made: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Earlier {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
+}
 
 /// The request's key, if it has one.
 ///
@@ -76,30 +98,37 @@ async fn run(app: &App, request: Request, next: Next) -> Result<Response, Proble
         hasher.update(&bytes);
         hasher.finalize().to_hex().to_string()
     };
-    if let Some(answer) = claim(app, caller, &key, &hash).await? {
-        return replay(app, caller, &key, &answer);
-    }
+    let earlier = match claim(app, caller, &key, &hash).await? {
+        Claimed::Answered(answer) => return replay(app, caller, &key, &answer),
+        Claimed::Made(id) => Earlier { key: None, made: Some(id) },
+        Claimed::Fresh(key) => Earlier { key: Some(key), made: None },
+    };
+    let claimed = earlier.key.clone();
+    let mut request = Request::from_parts(parts, Body::from(bytes));
+    request.extensions_mut().insert(earlier);
     // In a task of its own: a client that hangs up must not leave a claim without its answer.
     let (tell, told) = oneshot::channel();
     let worker = app.clone();
     app.lifecycle.spawn_serving("idempotent create", async move {
-        let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
-        let _ = tell.send(keep(&worker, caller, &key, response).await);
+        let response = next.run(request).await;
+        let _ = tell.send(keep(&worker, (caller, &key), claimed.as_ref(), response).await);
     });
     told.await.unwrap_or_else(|_| Err(Problem::internal("a create ended early")))
 }
 
-/// None: the key is ours, do the work.
-async fn claim(
-    app: &App,
-    caller: UserId,
-    key: &str,
-    hash: &str,
-) -> Result<Option<SavedAnswer>, Problem> {
+enum Claimed {
+    /// The key is ours, do the work.
+    Fresh(ClaimedKey),
+    Made(String),
+    Answered(SavedAnswer),
+}
+
+async fn claim(app: &App, caller: UserId, key: &str, hash: &str) -> Result<Claimed, Problem> {
     for _ in 0..WAIT_TURNS {
-        match app.store.idempotency.claim(caller, key, hash).await? {
-            KeyClaim::Fresh => return Ok(None),
-            KeyClaim::Answered(answer) => return Ok(Some(answer)),
+        match app.store.idempotency.claim(caller, key, hash, app.replica_id).await? {
+            KeyClaim::Fresh(key) => return Ok(Claimed::Fresh(key)),
+            KeyClaim::Made(id) => return Ok(Claimed::Made(id)),
+            KeyClaim::Answered(answer) => return Ok(Claimed::Answered(answer)),
             KeyClaim::OtherRequest => {
                 return Err(Problem::new(
                     Code::IdempotencyConflict,
@@ -115,15 +144,17 @@ async fn claim(
 
 async fn keep(
     app: &App,
-    caller: UserId,
-    key: &str,
+    (caller, key): (UserId, &str),
+    claimed: Option<&ClaimedKey>,
     response: Response,
 ) -> Result<Response, Problem> {
     let (parts, body) = response.into_parts();
     let bytes = if parts.status.is_success() {
         to_bytes(body, ANSWER_MAX_BYTES).await.map_err(Problem::internal)?
     } else {
-        app.store.idempotency.release(caller, key).await?;
+        if let Some(claimed) = claimed {
+            app.store.idempotency.release(claimed).await?;
+        }
         return Ok(Response::from_parts(parts, body));
     };
     let row = row_of(caller, key);

@@ -35,7 +35,7 @@ pub use audit::{AuditRow, AuditStore, NewAudit};
 pub use chats::ChatStore;
 pub use db::Db;
 pub use error::StoreError;
-pub use idempotency::{IdempotencyStore, KeyClaim, SavedAnswer};
+pub use idempotency::{ClaimedKey, IdempotencyStore, KeyClaim, SavedAnswer};
 pub use join_tokens::{JoinTokenRow, JoinTokenStore, NewJoinToken};
 pub use models::{ModelPatch, ModelRow, ModelStore, NewModel};
 pub use open::{DatabaseUrl, InvalidDatabaseUrl, OpenError};

@@ -50,6 +50,7 @@ async fn a_message_without_a_worker_waits_for_one() {
             mode: "auto".into(),
             title: None,
             content: vec![Part::Text { text: "hi".into() }],
+            key: None,
         };
         chats.create(begin).await.unwrap().0
     };
@@ -98,6 +99,7 @@ async fn work_without_any_hint_is_found_by_the_poll() {
             title_source: crate::store::chats::TitleSource::FirstWords,
             message,
             claim: None,
+            key: None,
         };
         world.store.chats.create(&new).await.unwrap().chat.id
     };

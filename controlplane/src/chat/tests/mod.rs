@@ -84,13 +84,14 @@ impl World {
             mode: "auto".into(),
             title: None,
             content: vec![Part::Text { text: text.into() }],
+            key: None,
         };
         self.engine.chats.create(begin).await.unwrap().0.id
     }
 
     async fn say(&self, chat: ChatId, text: &str, busy: Busy) -> Delivery {
         let content = vec![Part::Text { text: text.into() }];
-        let say = Say { content, model_id: None, busy };
+        let say = Say { content, model_id: None, busy, key: None };
         self.engine.chats.send(self.user, chat, say).await.unwrap().1
     }
 

@@ -52,8 +52,12 @@ async fn storm(seed: u64) {
             (3..6, Some(chat)) => {
                 let busy = [Busy::Queue, Busy::Steer, Busy::Interrupt];
                 let busy = busy[rng.random_range(0..busy.len())];
-                let say =
-                    Say { content: vec![Part::Text { text: "more".into() }], model_id: None, busy };
+                let say = Say {
+                    content: vec![Part::Text { text: "more".into() }],
+                    model_id: None,
+                    busy,
+                    key: None,
+                };
                 // A full queue is an answer too.
                 let _ = world.engine.chats.send(world.user, chat, say).await;
             }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
-use shared::ids::{ModelId, WorkspaceId};
+use shared::ids::{ChatId, ModelId, UserId, WorkspaceId};
 use utoipa::ToSchema;
 
 use super::content::{PartBody, parts};
@@ -13,9 +13,11 @@ use crate::chat::event::MessageView;
 use crate::chat::service::BeginChat;
 use crate::http::auth::Caller;
 use crate::http::code::Code;
+use crate::http::idempotency::Earlier;
 use crate::http::json::{Json, Name, body};
 use crate::http::problem::Problem;
 use crate::store::StoreError;
+use crate::store::chats::PageOf;
 
 body! {
     /// A chat to be begun.
@@ -51,8 +53,12 @@ pub struct BegunView {
 pub async fn create_chat(
     State(app): State<App>,
     caller: Caller,
+    earlier: Earlier,
     Json(body): Json<ChatBody>,
 ) -> Result<(StatusCode, axum::Json<BegunView>), Problem> {
+    if let Some(id) = earlier.made.as_deref().and_then(|made| made.parse().ok()) {
+        return begun_before(&app, caller.user_id, id).await;
+    }
     let content = parts(body.content)?;
     check_model(&app, body.model_id).await?;
     if body.model_id.is_none() && app.store.models.default_model().await?.is_none() {
@@ -71,6 +77,7 @@ pub async fn create_chat(
         mode: body.mode.unwrap_or(ModeBody::Auto).as_str().to_owned(),
         title: body.title.map(Name::into_inner),
         content,
+        key: earlier.key,
     };
     let (chat, message) = match app.chats.create(begin).await {
         Ok(begun) => begun,
@@ -78,6 +85,19 @@ pub async fn create_chat(
         Err(StoreError::Conflict) => return Err(no_workspace()),
         Err(error) => return Err(error.into()),
     };
+    let chat = ChatView::new(&chat, Vec::new());
+    Ok((StatusCode::CREATED, axum::Json(BegunView { chat, message: message.view() })))
+}
+
+/// The answer of an earlier try, from what it made.
+async fn begun_before(
+    app: &App,
+    user: UserId,
+    id: ChatId,
+) -> Result<(StatusCode, axum::Json<BegunView>), Problem> {
+    let chat = app.chats.head(user, id).await?;
+    let oldest = app.chats.messages(user, id, PageOf::After(0), 1).await?;
+    let message = oldest.items.into_iter().next().ok_or(StoreError::NotFound)?;
     let chat = ChatView::new(&chat, Vec::new());
     Ok((StatusCode::CREATED, axum::Json(BegunView { chat, message: message.view() })))
 }

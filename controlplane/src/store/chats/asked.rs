@@ -5,6 +5,7 @@ use shared::ids::{ChatId, ModelId, ReplicaId, UserId, WorkspaceId};
 use super::entries::{MessageRow, OperationRow, QueuedRow};
 use super::rows::{Acquired, ChatRow, TitleSource, WorkerFence};
 use crate::chat::machine::{Busy, UserMessage};
+use crate::store::ClaimedKey;
 
 /// A chat to be made.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct NewChat {
     /// A replica that takes the chat in the same transaction, so that its model call waits for no
     /// further commit; none: the next worker that looks takes it.
     pub claim: Option<ReplicaId>,
+    /// The request's idempotency key: what is made is noted for it in the same transaction.
+    pub key: Option<ClaimedKey>,
 }
 
 /// A chat that was made.
@@ -48,6 +51,8 @@ pub struct SendMessage {
     pub busy: Busy,
     /// As in [`NewChat::claim`]; only if the message begins a turn.
     pub claim: Option<ReplicaId>,
+    /// As in [`NewChat::key`].
+    pub key: Option<ClaimedKey>,
 }
 
 /// What became of a message.
@@ -68,6 +73,17 @@ pub enum Delivery {
     Message(MessageRow),
     /// In the queue.
     Queued(QueuedRow),
+}
+
+impl Delivery {
+    /// The id of the message, or of its place in the queue.
+    #[must_use]
+    pub fn id(&self) -> String {
+        match self {
+            Self::Message(row) => row.id.to_string(),
+            Self::Queued(row) => row.id.to_string(),
+        }
+    }
 }
 
 /// What to change of a chat; none: leave it.

@@ -54,6 +54,9 @@ impl ChatStore {
             claim(&mut held, new.claim).await?;
             held.save().await?;
             let message = held.written.messages.pop().ok_or(StoreError::NotFound)?;
+            if let Some(key) = &new.key {
+                key.note(held.tx, &id.to_string()).await?;
+            }
             Created { acquired: acquired(&held), chat: held.chat, message }
         })
     }
@@ -71,6 +74,9 @@ impl ChatStore {
                 Some(queued) => Delivery::Queued(queued),
                 None => Delivery::Message(held.written.messages.pop().ok_or(StoreError::NotFound)?),
             };
+            if let Some(key) = &send.key {
+                key.note(held.tx, &delivery.id()).await?;
+            }
             Sent { acquired: acquired(&held), chat: held.chat, delivery }
         })
     }

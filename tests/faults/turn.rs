@@ -1,0 +1,113 @@
+//! The turn that the crash tests run, and the oracle.
+//!
+//! One step with two commands side by side (`a`, and `b` which takes 300 ms), one step with a file
+//! edit, then a final text. Each effect leaves a line that names the turn, so doubling shows.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tests::fake_llm::{Answer, FakeLlm};
+
+/// What the model says at the end.
+pub const FINAL_TEXT: &str = "Both commands ran and the file is edited.";
+
+/// One run of the turn.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// In every line that the turn writes, and in its message.
+    pub id: String,
+}
+
+impl Turn {
+    /// The turn numbered `number`; makes the file it edits.
+    pub fn prepare(root: &Path, number: usize) -> Result<Self> {
+        let turn = Self { id: format!("turn{number:04}") };
+        std::fs::write(root.join(turn.file()), "begin\nend\n")?;
+        Ok(turn)
+    }
+
+    fn file(&self) -> String {
+        format!("{}.txt", self.id)
+    }
+
+    fn line(&self, tool: &str) -> String {
+        format!("{}-{tool}", self.id)
+    }
+
+    /// What the user says.
+    pub fn text(&self) -> String {
+        format!("please do {}", self.id)
+    }
+
+    /// What the model of the turn's name answers, step by step.
+    pub fn script(&self, model: &FakeLlm) {
+        let shell = |tool: &str, before: &str| json!({"command": format!("{before}echo {} >> ledger", self.line(tool))});
+        let edit = json!({"files": [{"path": self.file(), "edits": [
+            {"old_text": "end\n", "new_text": format!("{}\nend\n", self.line("c"))}]}]});
+        let both = Answer::call("execute", &shell("a", ""))
+            .and_call("execute", &shell("b", "sleep 0.3; "));
+        model.play(&self.id, [both, Answer::call("edit_files", &edit), Answer::text(FINAL_TEXT)]);
+    }
+
+    /// Everything that is not as promised; empty: all is well.
+    pub fn breaches(&self, root: &Path, messages: &[Value]) -> Result<Vec<String>> {
+        let mut breaches = Vec::new();
+        let ledger = std::fs::read_to_string(root.join("ledger")).unwrap_or_default();
+        for tool in ["a", "b"] {
+            let count = ledger.lines().filter(|line| *line == self.line(tool)).count();
+            if count != 1 {
+                breaches.push(format!("command {tool} ran {count} times"));
+            }
+        }
+        let edited =
+            std::fs::read_to_string(root.join(self.file())).context("the edited file is gone")?;
+        let expected = format!("begin\n{}\nend\n", self.line("c"));
+        if edited != expected {
+            breaches.push(format!("the edited file is {edited:?}"));
+        }
+        breaches.extend(self.history_breaches(messages));
+        Ok(breaches)
+    }
+
+    fn history_breaches(&self, messages: &[Value]) -> Vec<String> {
+        let mut breaches = Vec::new();
+        let roles: Vec<&str> = messages.iter().filter_map(|m| m["role"].as_str()).collect();
+        if roles != ["user", "assistant", "tool", "assistant", "tool", "assistant"] {
+            breaches.push(format!("the history is {roles:?}"));
+        }
+        let mut open: BTreeMap<&str, usize> = BTreeMap::new();
+        for part in messages.iter().filter_map(|m| m["content"].as_array()).flatten() {
+            let id = part["tool_call_id"].as_str().unwrap_or_default();
+            match part["type"].as_str() {
+                Some("tool_call") => {
+                    open.entry(id).or_default();
+                }
+                Some("tool_result") => {
+                    *open.entry(id).or_default() += 1;
+                    if part["is_error"] == true {
+                        breaches.push(format!("a tool failed: {part}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if open.len() != 3 || open.values().any(|results| *results != 1) {
+            breaches.push(format!("results per tool call: {open:?}"));
+        }
+        let last =
+            messages.last().and_then(|m| m["content"].as_array()).map_or(&[][..], Vec::as_slice);
+        let text: String = last.iter().filter_map(|part| part["text"].as_str()).collect();
+        if text != FINAL_TEXT {
+            breaches.push(format!("the answer is {text:?}"));
+        }
+        breaches
+    }
+}
+
+/// Fails with every breach.
+pub fn ensure_kept(what: &str, breaches: &[String]) -> Result<()> {
+    ensure!(breaches.is_empty(), "{what}:\n  {}", breaches.join("\n  "));
+    Ok(())
+}
