@@ -157,7 +157,7 @@ async fn join(layout: &StateLayout, options: &JoinOptions) -> Result<(), Command
     if options.no_run {
         return Ok(());
     }
-    run(state, &RunOptions { root: Some(root) }).await
+    run(state, &RunOptions { root: Some(root), ..options.run }).await
 }
 
 async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> {
@@ -184,7 +184,7 @@ async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> 
         }
         Err(error) => tracing::warn!(%error, "daemons that commands leave behind go to init"),
     }
-    let link = daemon.connect(layout, key, enrolment, rand::make_rng());
+    let link = daemon.connect(layout, (key, enrolment), options.keep_alive(), rand::make_rng());
     daemon.listen(layout, Some(link))?;
     tell_systemd(&lifecycle);
     tracing::info!(root = %root.display(), "ready");

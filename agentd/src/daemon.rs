@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use shared::clock::Clock;
@@ -97,12 +98,13 @@ impl Daemon {
         Ok(Self { dispatch, instance_id, started_at_ms, parts })
     }
 
-    /// Starts the link to the control plane that `enrolment` names.
+    /// Starts the link to the control plane that the enrolment names; after `keep_alive` of silence
+    /// it is probed.
     pub fn connect(
         &self,
         layout: &StateLayout,
-        key: DeviceKey,
-        enrolment: Enrolment,
+        (key, enrolment): (DeviceKey, Enrolment),
+        keep_alive: Duration,
         rng: StdRng,
     ) -> LinkHandle {
         let options = LinkOptions {
@@ -112,6 +114,7 @@ impl Daemon {
             root: self.dispatch.files.root().display().to_string(),
             hostname: hostname(),
             instance_id: self.instance_id,
+            keep_alive,
         };
         let DaemonParts { lifecycle, clock, ids, .. } = &self.parts;
         let dispatch = Arc::new(self.dispatch.clone());

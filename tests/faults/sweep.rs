@@ -67,7 +67,8 @@ impl Stage {
         let setting = Setting {
             database_url,
             server_env: vec![server.env()],
-            daemon_env: vec![daemon.env()],
+            // A restarted control plane is noticed at once, as nothing else wakes the link.
+            daemon_env: vec![daemon.env(), ("HOLDFAST_KEEP_ALIVE_MS".into(), "200".into())],
             ..Setting::default()
         };
         let mut programs = Programs::start(setting).await?;

@@ -180,6 +180,7 @@ impl World {
             root: "/work".to_owned(),
             hostname: "box".to_owned(),
             instance_id: self.ids.id(),
+            keep_alive: shared::limits::KEEP_ALIVE,
         };
         let (service, link) = LinkService::new(
             options,

@@ -35,6 +35,9 @@ use shared::limits::{RECONNECT_MAX, RECONNECT_MIN};
 
 /// A link that lived this long forgets the failures before it; a shorter one is flapping.
 const STABLE: Duration = Duration::from_secs(30);
+/// Of the failures before a link that flaps, at most so many count: it came up, so the control
+/// plane lives, and a pause of up to a second is polite enough.
+const FLAPPING_FAILURES: u32 = 2;
 /// Pause where trying again soon cannot help: an operator has to do something.
 const LONG_PAUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(180));
 
@@ -174,9 +177,8 @@ impl LinkMachine {
                 Some(self.wait_long())
             }
             (LinkPhase::Up { since }, LinkEvent::Lost(LossKind::Gone)) => {
-                if now.saturating_duration_since(since) >= STABLE {
-                    self.failures = 0;
-                }
+                let is_stable = now.saturating_duration_since(since) >= STABLE;
+                self.failures = if is_stable { 0 } else { self.failures.min(FLAPPING_FAILURES) };
                 Some(self.wait())
             }
             (LinkPhase::Up { .. }, LinkEvent::Lost(_)) => Some(self.wait_long()),
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_double_the_pause_and_only_a_stable_link_forgets_them() {
+    fn failures_double_the_pause_and_a_link_that_comes_up_forgets_most_of_them() {
         let clock = ManualClock::at(0);
         let mut machine = LinkMachine::new();
         machine.apply(LinkEvent::Start, clock.now());
@@ -321,7 +323,7 @@ mod tests {
             machine.apply(LinkEvent::Lost(LossKind::Gone), clock.now());
             machine.failures()
         };
-        assert_eq!(after(Duration::from_secs(29)), 6, "it flaps");
+        assert_eq!(after(Duration::from_secs(29)), 3, "it flaps: a pause of up to a second");
         assert_eq!(after(Duration::from_secs(30)), 1);
     }
 

@@ -42,6 +42,8 @@ pub struct LinkOptions {
     pub hostname: String,
     /// New at every start.
     pub instance_id: InstanceId,
+    /// Silence after which the link is probed.
+    pub keep_alive: Duration,
 }
 
 /// Keeps one link up. One task; see [`LinkService::run`].
@@ -156,7 +158,7 @@ impl<D: Dispatch> LinkService<D> {
 
     async fn try_connect(&self) -> Result<Session, Fault> {
         let enrolment = &self.options.enrolment;
-        let config = link_config(&self.options.key, enrolment)?;
+        let config = link_config(&self.options.key, enrolment, self.options.keep_alive)?;
         let dialled = dial(&target(enrolment)?, &config).await?;
         Session::open(dialled, &self.hello(), enrolment).await
     }

@@ -23,7 +23,11 @@ const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// The configuration of a link: with the daemon's certificate.
-pub(super) fn link_config(key: &DeviceKey, enrolment: &Enrolment) -> Result<ClientConfig, Fault> {
+pub(super) fn link_config(
+    key: &DeviceKey,
+    enrolment: &Enrolment,
+    keep_alive: Duration,
+) -> Result<ClientConfig, Fault> {
     let damaged = || Fault::Local { what: "the stored certificate is damaged".to_owned() };
     let chain = enrolment.chain().ok_or_else(damaged)?;
     let pin = enrolment.pin().ok_or_else(damaged)?;
@@ -31,14 +35,14 @@ pub(super) fn link_config(key: &DeviceKey, enrolment: &Enrolment) -> Result<Clie
         .with_client_auth_cert(chain, key.private_key())
         .map_err(|error| Fault::Local { what: error.to_string() })?;
     tls.alpn_protocols = vec![ALPN_LINK.to_vec()];
-    quic(tls)
+    quic(tls, keep_alive)
 }
 
 /// The configuration of enrolment and of a late renewal: without a certificate.
 pub(super) fn enroll_config(pin: [u8; 32]) -> Result<ClientConfig, Fault> {
     let mut tls = builder(pin)?.with_no_client_auth();
     tls.alpn_protocols = vec![ALPN_ENROLL.to_vec()];
-    quic(tls)
+    quic(tls, KEEP_ALIVE)
 }
 
 type Builder = rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>;
@@ -53,18 +57,18 @@ fn builder(pin: [u8; 32]) -> Result<Builder, Fault> {
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
-fn quic(mut tls: rustls::ClientConfig) -> Result<ClientConfig, Fault> {
+fn quic(mut tls: rustls::ClientConfig, keep_alive: Duration) -> Result<ClientConfig, Fault> {
     // A resumed session would skip the check of certificates; early data could be replayed.
     tls.resumption = rustls::client::Resumption::disabled();
     tls.enable_early_data = false;
     let crypto = QuicClientConfig::try_from(tls)
         .map_err(|error| Fault::Local { what: error.to_string() })?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport()));
+    config.transport_config(Arc::new(transport(keep_alive)));
     Ok(config)
 }
 
-fn transport() -> TransportConfig {
+fn transport(keep_alive: Duration) -> TransportConfig {
     let idle = LINK_IDLE_TIMEOUT.try_into().expect("20 s fit into QUIC's milliseconds");
     let mut transport = TransportConfig::default();
     transport
@@ -72,7 +76,7 @@ fn transport() -> TransportConfig {
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_interval(Some(keep_alive))
         .stream_receive_window(STREAM_WINDOW_BYTES.into())
         .receive_window(WINDOW_BYTES.into())
         .send_window(WINDOW_BYTES.into())
