@@ -54,6 +54,26 @@ on_both! {
         check_counters(scene, &chat).await;
     }
 
+    // sqlx leaves a transaction open when its BEGIN is cut off; the next caller of that connection
+    // then waits for a lock that nobody gives back.
+    async fn a_caller_that_goes_away_at_any_moment_leaves_no_transaction_open(scene: &Scene) {
+        let chat = scene.chat().await.chat;
+        for patience in (0..150).map(|step| step * step) {
+            let gone = async {
+                for _ in 0..patience {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = gone => {}
+                read = scene.store.chats.snapshot(chat.id, 0) => drop(read.unwrap()),
+            }
+            let row = scene.store.chats.interrupt(chat.id).await.unwrap();
+            assert_eq!(row.status.as_str(), "interrupting");
+        }
+    }
+
     async fn eight_workers_claim_every_chat_once(scene: &Scene) {
         for _ in 0..60 {
             scene.chat().await;

@@ -95,7 +95,7 @@ impl Tx {
     pub async fn begin_write(db: &Db) -> Result<Self, StoreError> {
         Ok(Self(match db {
             Db::Sqlite { write, .. } => Seam::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Db::Postgres(pool) => Seam::Postgres(pool.begin().await?),
+            Db::Postgres(pool) => Seam::Postgres(begin_postgres(pool, "BEGIN").await?),
         }))
     }
 
@@ -104,7 +104,7 @@ impl Tx {
         const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         Ok(Self(match db {
             Db::Sqlite { read, .. } => Seam::Sqlite(read.begin().await?),
-            Db::Postgres(pool) => Seam::Postgres(pool.begin_with(SNAPSHOT).await?),
+            Db::Postgres(pool) => Seam::Postgres(begin_postgres(pool, SNAPSHOT).await?),
         }))
     }
 
@@ -134,6 +134,29 @@ impl Tx {
             Seam::Postgres(tx) => tx.rollback().await?,
         }
         Ok(())
+    }
+}
+
+/// Begins a transaction in a task of its own, so that a caller that goes away cannot cut it off.
+///
+/// A `BEGIN` that is cut off between its sending and its answer goes unnoticed by the driver
+/// (sqlx 0.9): the connection returns to the pool with an open transaction, which holds its locks
+/// and swallows the next caller's work. Here the transaction is begun to the end, and one that
+/// nobody waits for any more is rolled back.
+async fn begin_postgres(
+    pool: &PgPool,
+    statement: &'static str,
+) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let pool = pool.clone();
+    #[expect(clippy::disallowed_methods, reason = "ends by itself with the pool's time limit")]
+    tokio::spawn(async move {
+        // Not taken: the transaction is dropped here, and so rolled back.
+        let _ = tell.send(pool.begin_with(statement).await);
+    });
+    match told.await {
+        Ok(begun) => Ok(begun?),
+        Err(_) => Err(StoreError::cut_off()),
     }
 }
 
