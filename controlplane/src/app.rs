@@ -218,6 +218,7 @@ impl App {
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             seed: u64::from_le_bytes(seed()?),
+            lease: options.replica_lease,
             lifecycle: lifecycle.clone(),
         });
         Ok(Self(Arc::new(Services {

@@ -66,7 +66,8 @@ impl Stage {
         let daemon = Gate::open(&sockets.path().join("daemon"))?;
         let setting = Setting {
             database_url,
-            server_env: vec![server.env()],
+            // On Postgres the dead replica's lease has to end before another takes its chats.
+            server_env: vec![server.env(), ("HOLDFAST_REPLICA__LEASE".into(), "1s".into())],
             // A restarted control plane is noticed at once, as nothing else wakes the link.
             daemon_env: vec![daemon.env(), ("HOLDFAST_KEEP_ALIVE_MS".into(), "200".into())],
             ..Setting::default()

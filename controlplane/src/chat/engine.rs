@@ -1,6 +1,7 @@
 //! The chat engine put together: what `app` builds once and the rest of the program uses.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -32,6 +33,9 @@ pub struct EngineParts {
     pub ids: Arc<dyn IdSource>,
     /// Seeds the jitter of retries.
     pub seed: u64,
+    /// How long a replica owns its chats without renewing, within
+    /// [`LEASE_BOUNDS`](super::worker::LEASE_BOUNDS).
+    pub lease: Duration,
     /// Starts and stops everything.
     pub lifecycle: Lifecycle,
 }
@@ -72,7 +76,7 @@ impl Engine {
             ids: parts.ids,
             rng: Mutex::new(StdRng::seed_from_u64(parts.seed)),
         });
-        let worker = Worker::new(shared, parts.store.replicas.clone());
+        let worker = Worker::new(shared, parts.store.replicas.clone(), parts.lease);
         let chats = ChatService::new(
             parts.store.chats,
             hints.clone(),

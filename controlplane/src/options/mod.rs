@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::chat::worker::LEASE_BOUNDS;
 use crate::store::DatabaseUrl;
 
 pub use error::{OptionError, OptionErrors, Origin, nearest};
@@ -58,6 +59,8 @@ pub struct Options {
     pub master_key_file: Option<PathBuf>,
     /// How long a log-in lasts.
     pub session_lifetime: Duration,
+    /// How long a replica owns its chats without renewing.
+    pub replica_lease: Duration,
     /// How long running work may take to end.
     pub shutdown_grace: Duration,
 }
@@ -198,6 +201,10 @@ fn check(found: &Found) -> Result<(), String> {
     if !fits {
         return Err(expects());
     }
+    let lease = LEASE_BOUNDS.0..=LEASE_BOUNDS.1;
+    if found.setting.path == "replica.lease" && duration(text).is_none_or(|d| !lease.contains(&d)) {
+        return Err(format!("{text} is not between 1s and 300s"));
+    }
     if found.setting.path == "database.url" {
         // Never with the text: it may hold a password.
         text.parse::<DatabaseUrl>().map_err(|error| error.to_string())?;
@@ -230,6 +237,7 @@ fn typed(resolved: &Resolved) -> Options {
         database_url: text("database.url").and_then(|url| url.parse().ok()),
         master_key_file: text("secrets.master_key_file").map(PathBuf::from),
         session_lifetime: time("login.session_lifetime"),
+        replica_lease: time("replica.lease"),
         shutdown_grace: time("shutdown.grace"),
     }
 }

@@ -154,6 +154,12 @@ pub const SETTINGS: &[Setting] = &[
         doc: "How long a log-in lasts.",
     },
     Setting {
+        path: "replica.lease",
+        kind: Kind::Duration,
+        default: Some("10s"),
+        doc: "How long a replica owns its chats without renewing, 1s to 300s: so soon another takes over.",
+    },
+    Setting {
         path: "shutdown.grace",
         kind: Kind::Duration,
         default: Some("20s"),

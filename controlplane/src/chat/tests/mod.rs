@@ -186,6 +186,7 @@ fn engine(store: &Store, model: &Arc<Model>, tools: &Arc<Tools>, lifecycle: &Lif
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds::new()),
         seed: 7,
+        lease: crate::chat::worker::LEASE,
         lifecycle: lifecycle.clone(),
     })
 }

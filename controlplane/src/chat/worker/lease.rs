@@ -8,18 +8,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{ReplicaStore, StoreError};
 
-/// The lease in the database.
-pub(super) const LEASE: Duration = Duration::from_secs(10);
-/// Pause between renewals.
-const RENEWAL: Duration = Duration::from_secs(3);
-/// After so long without a renewal the replica stops itself: two seconds before others may begin.
-pub(super) const SELF_STOP: Duration = Duration::from_secs(8);
+/// The lease in the database, unless the configuration says otherwise.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// Shortest and longest lease that may be asked for.
+pub const LEASE_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Tenths of a lease after which it is renewed.
+const RENEWAL_TENTHS: u32 = 3;
+/// Tenths of a lease without a renewal after which the replica stops itself, before others begin.
+const SELF_STOP_TENTHS: u32 = 8;
 /// Pause before the next try to register.
 const REGISTER_PAUSE: Duration = Duration::from_secs(1);
 
 /// A lease that runs.
 pub(super) struct Lease {
     replica: ReplicaId,
+    length: Duration,
     /// When the request that last succeeded was *sent*: the database may have counted from there.
     proven_at: Instant,
 }
@@ -29,12 +32,14 @@ impl Lease {
     pub(super) async fn begin(
         replicas: &ReplicaStore,
         replica: ReplicaId,
+        length: Duration,
         soft: &CancellationToken,
     ) -> Option<Self> {
         loop {
             let proven_at = Instant::now();
-            match replicas.register(replica, millis(LEASE), None, env!("CARGO_PKG_VERSION")).await {
-                Ok(()) => return Some(Self { replica, proven_at }),
+            let version = env!("CARGO_PKG_VERSION");
+            match replicas.register(replica, millis(length), None, version).await {
+                Ok(()) => return Some(Self { replica, length, proven_at }),
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the lease cannot be registered; it is tried again"
@@ -52,13 +57,16 @@ impl Lease {
         // Also if this task is ended or panics: without a keeper there is no lease.
         let _lost = lost.drop_guard();
         loop {
-            let stop_at = self.proven_at + SELF_STOP;
-            tokio::time::sleep_until((Instant::now() + RENEWAL).min(stop_at)).await;
+            let stop_at = self.proven_at + self.length * SELF_STOP_TENTHS / 10;
+            tokio::time::sleep_until(
+                (Instant::now() + self.length * RENEWAL_TENTHS / 10).min(stop_at),
+            )
+            .await;
             if Instant::now() >= stop_at {
                 return;
             }
             let sent_at = Instant::now();
-            let renewal = replicas.renew(self.replica, millis(LEASE));
+            let renewal = replicas.renew(self.replica, millis(self.length));
             match tokio::time::timeout_at(stop_at, renewal).await {
                 Ok(Ok(())) => self.proven_at = sent_at,
                 Ok(Err(StoreError::Fenced)) | Err(_) => return,

@@ -33,6 +33,7 @@ use super::runner::{Runner, Shared, internal_error};
 use crate::store::chats::Acquired;
 use crate::store::{ReplicaStore, StoreError};
 use lease::Lease;
+pub use lease::{LEASE, LEASE_BOUNDS};
 use seat::Seated;
 
 /// Backstop for a lost hint.
@@ -46,6 +47,7 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 pub struct Worker {
     shared: Arc<Shared>,
     replicas: ReplicaStore,
+    lease: Duration,
     handle: WorkerHandle,
     seats: mpsc::Receiver<Seated>,
 }
@@ -54,9 +56,9 @@ pub struct Worker {
 type Driven = HashMap<Id, (ChatId, RunnerId)>;
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, replicas: ReplicaStore) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, replicas: ReplicaStore, lease: Duration) -> Self {
         let (handle, seats) = WorkerHandle::new();
-        Self { shared, replicas, handle, seats }
+        Self { shared, replicas, lease, handle, seats }
     }
 
     /// For those who begin turns.
@@ -69,7 +71,9 @@ impl Worker {
     pub async fn run(mut self, soft: CancellationToken) {
         while !soft.is_cancelled() {
             let replica = self.shared.ids.id();
-            let Some(lease) = Lease::begin(&self.replicas, replica, &soft).await else { break };
+            let Some(lease) = Lease::begin(&self.replicas, replica, self.lease, &soft).await else {
+                break;
+            };
             self.serve(replica, lease, &soft).await;
         }
     }
