@@ -21,6 +21,30 @@ fn the_committed_api_document_is_the_codes() {
 }
 
 #[test]
+fn closed_lists_are_told_as_they_are_on_the_wire_and_not_as_in_the_code() {
+    let document = controlplane::http::document();
+    let mut open: Vec<serde_json::Value> = vec![serde_json::from_str(&document).unwrap()];
+    let mut lists = 0;
+    while let Some(value) = open.pop() {
+        if let Some(texts) = value.get("enum").and_then(|list| list.as_array()) {
+            lists += 1;
+            for text in texts.iter().filter_map(|text| text.as_str()) {
+                let is_ours = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+                assert!(is_ours, "{text} in {value}");
+            }
+        }
+        match value {
+            serde_json::Value::Array(items) => open.extend(items),
+            serde_json::Value::Object(fields) => {
+                open.extend(fields.into_iter().map(|(_, item)| item));
+            }
+            _ => {}
+        }
+    }
+    assert!(lists > 10, "the document has closed lists");
+}
+
+#[test]
 fn every_code_has_a_page_and_every_page_a_code() {
     use ProviderErrorKind as Kind;
     let kinds = [
