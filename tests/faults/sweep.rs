@@ -117,11 +117,12 @@ impl Stage {
             _ended = whole => None,
         };
         let reached = held.is_some();
+        self.server.begin(None);
+        self.daemon.begin(None);
         if let Some(hit) = held {
             self.programs.kill_server()?;
             hit.release();
             after_kill(&mut self.programs).await?;
-            self.server.begin(None);
             self.programs.start_server()?;
         }
         // A client that got no answer asks again with the same key: that makes no second chat.

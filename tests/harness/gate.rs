@@ -67,9 +67,14 @@ impl Gate {
         ("HOLDFAST_FAULT_SOCKET".to_owned(), self.path.to_string_lossy().into_owned())
     }
 
-    /// Starts a run: forgets what was seen, and holds the `nth` hit (from 1) of `target`'s point.
-    pub fn begin(&self, target: Option<(String, usize)>) {
+    /// Starts a run: forgets what was seen, lets go what is held, and holds the `nth` hit (from 1) of
+    /// `target`'s point.
+    pub fn begin(&mut self, target: Option<(String, usize)>) {
         *lock(&self.plan) = Plan { target, ..Plan::default() };
+        // A target that was reached when its run was already over.
+        while let Ok(late) = self.held.try_recv() {
+            late.release();
+        }
     }
 
     /// Points seen since [`begin`](Self::begin), in order, each with its number.

@@ -54,7 +54,9 @@ function api(method, path, body) {
   return page.evaluate(
     async ([verb, where, value]) => {
       const headers = { "X-Holdfast-CSRF": "1", "content-type": "application/json" };
-      const answer = await fetch(`/api/v1${where}`, { method: verb, headers, body: value });
+      const request = { method: verb, headers };
+      if (value) request.body = value;
+      const answer = await fetch(`/api/v1${where}`, request);
       if (!answer.ok) throw new Error(`${verb} ${where}: ${answer.status} ${await answer.text()}`);
       return answer.json();
     },
