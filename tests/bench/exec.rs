@@ -4,29 +4,51 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::programs::Programs;
 
-use crate::limits::{self, FLOOD_BYTES, mib};
+use crate::limits::{self, FLOOD_BYTES, LimitProgram, QuicServer, mib};
+use crate::link::Linked;
 use crate::product::{now, start};
 use crate::sample::{Row, RowSpec, Samples};
 
-const RUNS: usize = 300;
+/// Processes that count; a few more warm up.
+const RUNS: usize = 500;
+const WARM_UP: usize = 10;
+/// Ours and the limit take turns, so many of each.
+const ROUND: usize = 10;
 const FLOODS: usize = 3;
 
 /// Every row of the group.
 pub async fn rows() -> Result<Vec<Row>> {
     let product = start().await?;
-    let mut bare = limits::bare_spawn("/bin/true", &[], RUNS / 3)?;
-    let mut ours = Samples::default();
-    for run in 0..RUNS {
-        let start = now();
+    let linked = Linked::start().await?;
+    for _ in 0..WARM_UP {
         run_to_end(&product, &json!({"argv": ["/bin/true"]})).await?;
-        if run >= 10 {
-            ours.push(start.elapsed());
+        linked.run_to_end("/bin/true").await?;
+    }
+    let quic = QuicServer::start()?;
+    let _echo = LimitProgram::start(&mut quic.daemon()?)?;
+    let [mut bare, mut over_link, mut over_http] = [(); 3].map(|()| Samples::default());
+    let [mut asked, mut echoed] = [(); 2].map(|()| Samples::default());
+    for _ in 0..RUNS / ROUND {
+        limits::bare_spawn(&mut bare, "/bin/true", &[], ROUND)?;
+        for _ in 0..ROUND {
+            let start = now();
+            linked.run_to_end("/bin/true").await?;
+            over_link.push(start.elapsed());
         }
-        if run == RUNS / 2 {
-            bare = limits::bare_spawn("/bin/true", &[], RUNS / 3)?;
+        for _ in 0..ROUND {
+            let start = now();
+            run_to_end(&product, &json!({"argv": ["/bin/true"]})).await?;
+            over_http.push(start.elapsed());
+        }
+        for _ in 0..ROUND {
+            let start = now();
+            linked.ask().await?;
+            asked.push(start.elapsed());
+            let start = now();
+            quic.echo().await?;
+            echoed.push(start.elapsed());
         }
     }
-
     let own = std::env::current_exe()?;
     let flood = json!({"argv": [own.to_str().context("the path is text")?, "--limit", "flood"]});
     let mut captured = Samples::default();
@@ -40,12 +62,26 @@ pub async fn rows() -> Result<Vec<Row>> {
     }
     Ok(vec![
         RowSpec {
-            metric: "process start to result, over HTTP",
+            metric: "process start to result, over the link",
             unit: "ms",
             limit_is: "a bare spawn with pipes",
-            goal: "at most 2.2 x the limit over the daemon's link",
+            goal: "at most 2.2 x the limit, start and end durable",
         }
-        .row(&ours, bare.p50(), |ours, limit| ours.p50() <= 2.2 * limit),
+        .row(&over_link, bare.p50(), |ours, limit| ours.p50() <= 2.2 * limit),
+        RowSpec {
+            metric: "the same over HTTP",
+            unit: "ms",
+            limit_is: "a bare spawn with pipes",
+            goal: "none set; peers 3.2 to 244 ms",
+        }
+        .row_without_goal(&over_http, bare.p50()),
+        RowSpec {
+            metric: "question over the link",
+            unit: "ms",
+            limit_is: "bare QUIC, a stream for each",
+            goal: "at most 1.5 x the limit",
+        }
+        .row(&asked, echoed.p50(), |ours, limit| ours.p50() <= 1.5 * limit),
         RowSpec {
             metric: "output throughput",
             unit: "MiB/s",

@@ -12,6 +12,7 @@
 mod exec;
 mod footprint;
 mod limits;
+mod link;
 mod mock;
 mod product;
 mod sample;
@@ -60,5 +61,7 @@ async fn main() -> anyhow::Result<()> {
     } else {
         sample::print_table(&rows);
     }
+    // Beside the rows, so that they stay one JSON object a line.
+    eprintln!("{}", sample::summary(&rows));
     Ok(())
 }

@@ -31,8 +31,9 @@ pub struct Row {
     pub ratio: f64,
     /// The goal, in words.
     pub goal: &'static str,
-    /// Whether the goal holds in this run.
-    pub holds: bool,
+    /// Whether the goal holds in this run; none: no goal is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holds: Option<bool>,
 }
 
 /// Times in milliseconds, or any other figures.
@@ -100,6 +101,12 @@ pub struct RowSpec {
 impl RowSpec {
     /// The row; `holds` judges it from (ours, limit).
     pub fn row(self, ours: &Samples, limit: f64, holds: impl Fn(&Samples, f64) -> bool) -> Row {
+        let holds = ours.len() > 0 && holds(ours, limit);
+        Row { holds: Some(holds), ..self.row_without_goal(ours, limit) }
+    }
+
+    /// The row, for people to look at; `goal` says so.
+    pub fn row_without_goal(self, ours: &Samples, limit: f64) -> Row {
         let p50 = ours.p50();
         Row {
             metric: self.metric,
@@ -112,13 +119,25 @@ impl RowSpec {
             limit: round(limit),
             ratio: if limit > 0.0 { round(p50 / limit) } else { 0.0 },
             goal: self.goal,
-            holds: ours.len() > 0 && holds(ours, limit),
+            holds: None,
         }
     }
 }
 
 fn round(figure: f64) -> f64 {
     (figure * 10_000.0).round() / 10_000.0
+}
+
+/// How many goals hold, and which do not.
+pub fn summary(rows: &[Row]) -> String {
+    let held = rows.iter().filter(|row| row.holds == Some(true)).count();
+    let missed: Vec<&str> =
+        rows.iter().filter(|row| row.holds == Some(false)).map(|row| row.metric).collect();
+    if missed.is_empty() {
+        format!("all {held} goals hold")
+    } else {
+        format!("{held} of {} goals hold; missed: {}", held + missed.len(), missed.join("; "))
+    }
 }
 
 /// The table for people.
@@ -137,7 +156,7 @@ pub fn print_table(rows: &[Row]) {
             row.p99.map_or("–".to_owned(), |p99| p99.to_string()),
             row.limit,
             row.ratio,
-            if row.holds { "yes" } else { "no" },
+            row.holds.map_or("–", |holds| if holds { "yes" } else { "no" }),
             row.goal,
             row.limit_is,
         );

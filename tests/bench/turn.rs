@@ -15,6 +15,8 @@ use crate::sample::{Row, RowSpec, Samples};
 /// Turns that count; two more warm up.
 const TURNS: usize = 30;
 const WARM_UP: usize = 2;
+/// Bare shells before and after.
+const SHELLS: usize = 100;
 const SCRIPT: Script = Script { tool_steps: 4, tokens: 100, pace: Duration::from_millis(5) };
 
 #[derive(Default)]
@@ -31,9 +33,15 @@ pub async fn rows() -> Result<Vec<Row>> {
     let mock = Mock::start(SCRIPT).await?;
     let product = start().await?;
     let model = product.model("openai_compatible", &mock.base_url).await?;
-    let direct = direct(&mock, TURNS).await?;
+    // The limits before and after ours, so that a machine that changes meanwhile changes both.
+    let mut shell = Samples::default();
+    limits::bare_spawn(&mut shell, "/bin/sh", &["-c", "true"], SHELLS)?;
+    let mut limit = Figures::default();
+    direct(&mut limit, &mock).await?;
     let ours = turns(&product, &mock, &model).await?;
-    let shell = limits::bare_spawn("/bin/sh", &["-c", "true"], 200)?.p50();
+    direct(&mut limit, &mock).await?;
+    limits::bare_spawn(&mut shell, "/bin/sh", &["-c", "true"], SHELLS)?;
+    let (direct, shell) = (limit, shell.p50());
 
     Ok(vec![
         RowSpec {
@@ -135,13 +143,12 @@ async fn tokens(stream: &mut Socket) -> Result<(Vec<Instant>, Instant)> {
 }
 
 /// The same model asked by a bare client: the floor of the harness.
-async fn direct(mock: &Mock, turns: usize) -> Result<Figures> {
+async fn direct(figures: &mut Figures, mock: &Mock) -> Result<()> {
     let client = reqwest::Client::builder().tcp_nodelay(true).build()?;
-    let mut figures = Figures::default();
     let history: Vec<Value> = std::iter::once(json!({"role": "user", "content": "go"}))
         .chain((0..SCRIPT.tool_steps).map(|_| json!({"role": "tool", "content": ""})))
         .collect();
-    for _ in 0..turns {
+    for _ in 0..TURNS / 2 {
         mock.take();
         let start = now();
         let mut response = client
@@ -164,5 +171,5 @@ async fn direct(mock: &Mock, turns: usize) -> Result<Figures> {
             if index == 0 { figures.first_token.push(late) } else { figures.token.push(late) }
         }
     }
-    Ok(figures)
+    Ok(())
 }

@@ -244,13 +244,17 @@ impl Socket {
         }
     }
 
-    /// Reads until an event fits.
+    /// Reads until an event fits. Other events, pings among them, do not prolong the wait.
     pub async fn until(&mut self, fits: impl Fn(&Value) -> bool) -> Result<Value> {
-        loop {
-            let event = self.event().await?;
-            if fits(&event) {
-                return Ok(event);
+        let found = async {
+            loop {
+                let event = self.event().await?;
+                if fits(&event) {
+                    return Ok(event);
+                }
             }
-        }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await;
+        found.with_context(|| format!("no such event came in time; the last was {}", self.last))?
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use shared::protocol::join_token::JoinToken;
 
-use crate::api::Api;
+use crate::api::{Api, Socket};
 
 /// Where the programs lie and how they are started.
 #[derive(Clone, Debug, Default)]
@@ -181,7 +181,7 @@ impl Programs {
 
     #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
     async fn run_daemon(&mut self, mut command: Command) -> Result<()> {
-        let mut events = self.api.socket("/events").await?;
+        let mut events = self.events().await?;
         let start = Instant::now();
         self.daemon =
             Some(command.arg("--state-dir").arg(self.home.path().join("agentd")).spawn()?);
@@ -222,20 +222,28 @@ impl Programs {
 
     /// SIGTERM, then waits for the end, and until the workspace is shown as unreachable.
     pub async fn stop_daemon(&mut self) -> Result<()> {
-        let mut events = self.api.socket("/events").await?;
+        let mut events = self.events().await?;
         self.daemon.take().map_or(Ok(()), terminate)?;
         events.until(|event| event["workspace"]["status"] == "unreachable").await?;
         Ok(())
     }
 
-    /// Resident memory of the control plane, in MiB.
-    pub fn server_rss_mib(&self) -> Result<f64> {
-        rss_mib(self.server.as_ref().context("no control plane runs")?.id())
+    /// What is told from now on: without waiting for `ready`, a daemon that ends at once would be
+    /// gone before anybody listened.
+    async fn events(&self) -> Result<Socket> {
+        let mut events = self.api.socket("/events").await?;
+        events.until(|event| event["type"] == "ready").await?;
+        Ok(events)
     }
 
-    /// Resident memory of the daemon, in MiB.
-    pub fn daemon_rss_mib(&self) -> Result<f64> {
-        rss_mib(self.daemon.as_ref().context("no daemon runs")?.id())
+    /// The running control plane's pid.
+    pub fn server_pid(&self) -> Result<u32> {
+        Ok(self.server.as_ref().context("no control plane runs")?.id())
+    }
+
+    /// The running daemon's pid.
+    pub fn daemon_pid(&self) -> Result<u32> {
+        Ok(self.daemon.as_ref().context("no daemon runs")?.id())
     }
 
     /// A provider and a model at a Chat Completions base URL; the model's id.
@@ -305,4 +313,15 @@ pub fn rss_mib(pid: u32) -> Result<f64> {
         .and_then(|rest| rest.split_whitespace().next())
         .context("no VmRSS")?;
     Ok(kib.parse::<f64>()? / 1024.0)
+}
+
+/// CPU time that the threads of a process have used so far, in milliseconds.
+pub fn cpu_ms(pid: u32) -> Result<f64> {
+    let mut ns = 0.0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end while we look.
+        let line = std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+        ns += line.split_whitespace().next().unwrap_or("0").parse::<f64>()?;
+    }
+    Ok(ns / 1e6)
 }
