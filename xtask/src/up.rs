@@ -31,15 +31,8 @@ pub struct Options {
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     setup::web(root)?;
     stage("the two programs");
-    command::run(command::cargo(root).args([
-        "build",
-        "--locked",
-        "-p",
-        "controlplane",
-        "-p",
-        "agentd",
-        "--bins",
-    ]))?;
+    // The whole workspace, so that `test` finds what `up` has built: features are united per build.
+    command::run(command::cargo(root).args(["build", "--locked", "--workspace", "--bins"]))?;
     let bins = bin_dir(root);
     let state = root.join(".holdfast");
     let server_dir = state.join("server");
