@@ -17,12 +17,12 @@ use crate::link::{self, Fault, JoinError, JoinRequest};
 use crate::options::{
     Cli, Command, JoinOptions, LeaveOptions, OptionsError, RunOptions, StateEnvironment,
 };
-use crate::process::{self, Environment};
+use crate::process::{self, Environment, KeeperProgram};
 use crate::show;
 use crate::state_dir::{StateDir, StateDirError, StateLayout, WorkspaceFile};
 use crate::status::{self, AskError, LocalAnswer, LocalRequest};
 
-/// Time that processes and calls in flight get at a stop.
+/// Time that calls in flight get at a stop. Processes go on: their keepers stay.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Processes that `agentd ps` lists.
 const PS_LIMIT: u32 = 1_000;
@@ -175,6 +175,7 @@ async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> 
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds::new()),
         environment: Environment::read(),
+        keepers: KeeperProgram::own(),
     };
     let daemon = Daemon::open(layout, &root, parts).await?;
     match process::be_subreaper() {

@@ -21,7 +21,7 @@ use crate::files::{FilesHandle, OpenFilesError};
 use crate::identity::{DeviceKey, Enrolment};
 use crate::journal::JournalHandle;
 use crate::link::{LinkHandle, LinkOptions, LinkService};
-use crate::process::{Environment, OpenProcessesError, ProcessHandle};
+use crate::process::{Environment, KeeperProgram, OpenProcessesError, ProcessHandle};
 use crate::records;
 use crate::state_dir::StateLayout;
 use crate::status::{LocalSocket, StatusSource};
@@ -56,6 +56,8 @@ pub struct DaemonParts {
     pub ids: Arc<dyn IdSource>,
     /// What children inherit.
     pub environment: Environment,
+    /// Makes the keepers of processes.
+    pub keepers: KeeperProgram,
 }
 
 /// The services of a daemon, recovered and ready for calls. Drop it to let the tasks end.
@@ -74,13 +76,14 @@ impl Daemon {
         root: &Path,
         parts: DaemonParts,
     ) -> Result<Self, StartDaemonError> {
-        let DaemonParts { lifecycle, clock, ids, environment } = &parts;
+        let DaemonParts { lifecycle, clock, ids, environment, keepers } = &parts;
         let (journal, interrupted) =
             JournalHandle::open(&layout.journal(), lifecycle, Arc::clone(clock))?;
         let processes = ProcessHandle::open(
             &layout.processes(),
             root,
             environment.clone(),
+            keepers.clone(),
             lifecycle,
             Arc::clone(clock),
         )?;

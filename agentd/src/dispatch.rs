@@ -51,8 +51,8 @@ impl Dispatch for Dispatcher {
 
             StartProcess::NAME => self.start(call).await,
             SignalProcess::NAME => {
-                self.operate(call, |_, request: SignalProcess| async move {
-                    processes.signal(&request).await
+                self.operate(call, |op, request: SignalProcess| async move {
+                    processes.signal(op, &request).await
                 })
                 .await
             }
@@ -63,7 +63,8 @@ impl Dispatch for Dispatcher {
                 .await
             }
             WriteStdin::NAME => {
-                self.operate(call, |_, request: WriteStdin| processes.write_stdin(request)).await
+                self.operate(call, |op, request: WriteStdin| processes.write_stdin(op, request))
+                    .await
             }
             GetProcess::NAME => {
                 read(call, async |request: GetProcess| processes.get(request.process_id).await)
@@ -130,7 +131,7 @@ impl Dispatcher {
                 Some(outcome) => Settlement::Ended(encode(outcome)),
                 None => Settlement::NeverRan,
             }),
-            // The process ended with the daemon, so that a repeat meets nothing it could do twice.
+            // A keeper does the same operation once, and a stop can be repeated.
             SignalProcess::NAME | StopProcess::NAME | WriteStdin::NAME => {
                 Some(Settlement::NeverRan)
             }

@@ -4,10 +4,18 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use agentd::options::{Cli, LogFormat};
+use agentd::process::FORKER_ARGUMENT;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    // Before anything else is made: it forks, and what is made here would be in every keeper.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == FORKER_ARGUMENT) {
+        return match agentd::process::run_forker() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     // Prints help and usage errors by itself: exit code 0 or 2.
     let cli = Cli::parse();
     start_logging(&cli);

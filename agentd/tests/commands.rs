@@ -142,6 +142,7 @@ async fn status_and_ps_are_answered_by_the_running_daemon() {
         clock: std::sync::Arc::new(shared::clock::SystemClock),
         ids: std::sync::Arc::new(shared::ids::SystemIds::new()),
         environment: agentd::process::Environment::read(),
+        keepers: agentd::process::KeeperProgram::at(env!("CARGO_BIN_EXE_agentd")),
     };
     let root = dir.path().join("root");
     let daemon = agentd::daemon::Daemon::open(state.layout(), &root, parts).await.unwrap();
@@ -178,6 +179,7 @@ async fn status_and_ps_are_answered_by_the_running_daemon() {
     let ps = String::from_utf8(ask("ps", false).await.stdout).unwrap();
     assert!(ps.contains("running") && ps.contains("sleep 600 #"), "{ps}");
     assert!(!ps.contains('\u{1b}'), "control characters stay away from the terminal");
+    bench::end_processes(&state.layout().processes());
     lifecycle.stop();
     drop(daemon);
     lifecycle.shut_down(std::time::Duration::from_secs(10)).await;

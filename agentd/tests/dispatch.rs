@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentd::daemon::{Daemon, DaemonParts};
-use agentd::process::Environment;
+use agentd::process::{Environment, KeeperProgram};
 use agentd::state_dir::StateDir;
 use bench::{Table, shell};
 use bytes::Bytes;
@@ -41,6 +41,13 @@ struct Caller {
     cancelled: CancellationToken,
 }
 
+/// What still runs ends with its test: keepers would outlive it.
+impl Drop for World {
+    fn drop(&mut self) {
+        bench::end_processes(&self.dir.path().join("state/processes"));
+    }
+}
+
 impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -51,6 +58,7 @@ impl World {
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds::new()),
             environment: Environment::read(),
+            keepers: KeeperProgram::at(env!("CARGO_BIN_EXE_agentd")),
         };
         let state = StateDir::open(&dir.path().join("state")).unwrap();
         let daemon = Daemon::open(state.layout(), &dir.path().join("root"), parts).await.unwrap();
@@ -278,8 +286,6 @@ async fn a_wait_ends_when_its_caller_goes_away() {
     caller.cancelled.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(10), caller.frames.next()).await;
     assert!(matches!(ended, Ok(Ok(None))), "the stream ends without an answer");
-    world.lifecycle.stop();
-    world.ended(process_id).await;
 }
 
 #[tokio::test]

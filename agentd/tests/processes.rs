@@ -160,7 +160,7 @@ async fn b53_numbers_out_of_range_name_the_range() {
     let mut table = Table::new("B53");
     for signal in ["0", "65", "-1", "FOO", "", "1e3", "NaN", "1000000000000"] {
         let request = SignalProcess { process_id, signal: signal.to_owned() };
-        let error = bench.processes.signal(&request).await.unwrap_err();
+        let error = bench.processes.signal(bench.op(), &request).await.unwrap_err();
         let range = (error.details.get("min").cloned(), error.details.get("max").cloned());
         let expected = (Some("1".to_owned()), Some("64".to_owned()));
         table.row(
@@ -201,7 +201,7 @@ async fn b54_unknown_finished_and_dropped_ids_are_told_apart() {
     let again = bench.processes.get(view.process_id).await.unwrap();
     table.row("finished".to_owned(), bench::exit(&again), Some(Exit::Code { code: 4 }));
     let signal = SignalProcess { process_id: view.process_id, signal: "TERM".to_owned() };
-    let error = bench.processes.signal(&signal).await.unwrap_err();
+    let error = bench.processes.signal(bench.op(), &signal).await.unwrap_err();
     table.row("signal to a finished one".to_owned(), error.code.as_str(), "process_ended");
     bench.clock.advance(std::time::Duration::from_secs(8 * 24 * 3600));
     bench.run(shell("true")).await; // ends: the house is tidied
@@ -255,7 +255,7 @@ async fn b56_standard_input_is_closed_open_or_blocked() {
     let mut table = Table::new("B56");
     let write = |process_id, data: &[u8], close| {
         let request = WriteStdin { process_id, data: data.to_vec(), close };
-        bench.processes.write_stdin(request)
+        bench.processes.write_stdin(bench.op(), request)
     };
     let closed = bench.run(shell("cat; echo end")).await;
     table.row("closed".to_owned(), bench.text(closed.process_id).await, "end\n".to_owned());
@@ -315,7 +315,7 @@ async fn b58_every_end_is_told_as_it_was() {
     let view = bench.processes.wait(&wait).await.unwrap();
     table.row("stopped is running".to_owned(), view.state, ProcessState::Running);
     let signal = SignalProcess { process_id: stopped.process_id, signal: "CONT".to_owned() };
-    bench.processes.signal(&signal).await.unwrap();
+    bench.processes.signal(bench.op(), &signal).await.unwrap();
     let view = bench.ended(stopped.process_id).await;
     table.row("continued".to_owned(), bench::exit(&view), Some(Exit::Code { code: 3 }));
 
@@ -339,7 +339,7 @@ async fn b58_output_held_by_others_does_not_hold_the_result() {
     table.row("text".to_owned(), bench.text(view.process_id).await, "left\n".to_owned());
     // What was left behind can be ended.
     let signal = SignalProcess { process_id: view.process_id, signal: "KILL".to_owned() };
-    bench.processes.signal(&signal).await.unwrap();
+    bench.processes.signal(bench.op(), &signal).await.unwrap();
     let view = bench.until(view.process_id, |view| bench::held_by(view) == 0).await;
     table.row("released".to_owned(), bench::exit(&view), Some(Exit::Code { code: 7 }));
     table.finish();

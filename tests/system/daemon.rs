@@ -1,4 +1,4 @@
-//! The daemon is killed: what it did stays done, what it cannot know it says, and it comes back.
+//! The daemon is killed: what it did stays done, what it started goes on, and it comes back.
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -36,8 +36,8 @@ async fn a_killed_daemon_comes_back_and_repeats_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_command_whose_daemon_was_killed_is_not_run_again() -> Result<()> {
-    let command = format!("{}; sleep 1.5", ledger_command("once", 0)?);
+async fn a_command_outlives_its_killed_daemon_and_its_result_is_told() -> Result<()> {
+    let command = format!("{}; sleep 1.5; echo and after; exit 3", ledger_command("once", 0)?);
     let mut world = World::new(json!([{"steps": [
         [execute(&command)],
         [{"say": "it is over"}],
@@ -50,7 +50,9 @@ async fn a_command_whose_daemon_was_killed_is_not_run_again() -> Result<()> {
     let state = chat.stream.until_rest().await?;
     assert_eq!(world.ledger(), ["once"]);
     let (_, result, _) = results(state).pop().context("the call is answered")?;
-    assert!(result.to_string().contains("lost"), "what is not known is said: {result}");
+    let text = result.to_string();
+    assert!(text.contains("and after") && !text.contains("lost"), "nothing is lost: {text}");
+    assert_eq!(result["exit_code"], 3, "{text}");
     Ok(())
 }
 

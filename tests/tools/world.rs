@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use agentd::daemon::{Daemon, DaemonParts};
-use agentd::process::Environment;
+use agentd::process::{Environment, KeeperProgram};
 use agentd::state_dir::StateDir;
 use controlplane::fleet::{Attachment, Fleet, NewLink, WorkspaceLink};
 use controlplane::tools::{
@@ -17,6 +17,7 @@ use shared::lifecycle::Lifecycle;
 use shared::protocol::call::Fence;
 use shared::protocol::hello::Hello;
 use shared::testing::link::{TestLink, TestStreams};
+use tests::programs::bin_dir;
 use tokio_util::sync::CancellationToken;
 
 /// One workspace and one chat in it.
@@ -44,6 +45,7 @@ impl World {
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             environment: Environment::read(),
+            keepers: KeeperProgram::at(bin_dir().unwrap().join("agentd")),
         };
         let layout = StateDir::open(state.path()).unwrap();
         let daemon = Daemon::open(layout.layout(), root.path(), parts).await.unwrap();

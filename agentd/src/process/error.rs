@@ -32,8 +32,10 @@ pub(super) enum StartError {
     NoRoom(io::Error),
     #[error("nothing was begun: {0}")]
     Record(RecorderError),
-    #[error("a pipe for it could not be made: {0}")]
-    Pipe(io::Error),
+    #[error("what its keeper needs could not be made: {0}")]
+    Prepare(io::Error),
+    #[error("its keeper ended before anything was executed")]
+    NoKeeper,
 }
 
 /// Why the operating system did not execute a program.
@@ -77,6 +79,16 @@ impl SpawnCause {
 }
 
 impl StartError {
+    /// What the operating system says to something that is made for a process.
+    pub(super) fn of_io(error: io::Error) -> Self {
+        use rustix::io::Errno;
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::TOOMANYREFS) => Self::TooManyOpenFiles,
+            Some(Errno::AGAIN | Errno::NOMEM) => Self::NoRoom(error),
+            _ => Self::Prepare(error),
+        }
+    }
+
     /// The stable code.
     pub(super) const fn code(&self) -> ErrorCode {
         match self {
@@ -88,7 +100,7 @@ impl StartError {
             Self::Spawn { .. } => ErrorCode::SpawnFailed,
             Self::TooManyOpenFiles => ErrorCode::TooManyOpenFiles,
             Self::Record(_) => ErrorCode::JournalUnavailable,
-            Self::Pipe(_) => ErrorCode::Internal,
+            Self::Prepare(_) | Self::NoKeeper => ErrorCode::Internal,
         }
     }
 }

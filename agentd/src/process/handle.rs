@@ -19,17 +19,19 @@ use shared::protocol::process::{
 use shared::protocol::{ErrorCode, WireError};
 use tokio::sync::watch;
 
-use super::child;
 use super::environment::Environment;
 use super::error::StartError;
 use super::follow::Follower;
+use super::launch::Attempt;
 use super::log::Piece;
+use super::machine::Phase;
 use super::restore::{OpenProcessesError, Restored};
 use super::service::{Admitted, ProcessService, keep_house};
 use super::stdin;
+use super::supervise::{KeeperProgram, Supervisor};
 use super::table::Process;
 use super::{signal, tree, view};
-use crate::records::{Recorder, Urgency};
+use crate::records::{Recorder, RecorderError, Urgency};
 
 /// Longest wait of one `process/wait`.
 const WAIT_MAX_MS: u64 = 600_000;
@@ -47,38 +49,47 @@ pub struct ProcessHandle {
 }
 
 impl ProcessHandle {
-    /// Opens the records in `dir` and takes in what an earlier daemon left: what had not ended is
-    /// lost, and what of it still runs is ended, by identity and never by pid alone.
+    /// Opens the records in `dir` and takes over what an earlier daemon left: keepers are found and
+    /// gone on with, ends are learnt from what they wrote down, and what has lost its keeper is
+    /// ended, by identity and never by pid alone.
     ///
     /// Blocks for the replay. `root` is absolute.
     pub fn open(
         dir: &Path,
         root: &Path,
         environment: Environment,
+        keepers: KeeperProgram,
         lifecycle: &Lifecycle,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenProcessesError> {
-        let restored = Restored::open(dir, clock.now_ms())?;
+        let keepers_dir = dir.join("keepers");
+        let supervisor = Supervisor::open(keepers, keepers_dir.clone(), tree::boot_id())
+            .map_err(|source| OpenProcessesError::Keepers { path: keepers_dir, source })?;
+        let restored = Restored::open(dir, &supervisor, clock.now_ms())?;
         let table = Arc::clone(&restored.table);
         let (recorder, handle) =
             Recorder::new(restored.records, Arc::clone(&table) as _, lifecycle.clone());
         lifecycle.spawn_vital("process.records", recorder.run());
-        for record in restored.lost {
-            // Not waited for: a crash finds the same again.
-            drop(handle.append(record, Urgency::Finish, drop));
-        }
+        let Restored { output_dir, budget, found, alive, settled, .. } = restored;
+        let found: Vec<_> =
+            found.into_iter().map(|record| handle.append(record, Urgency::Finish, drop)).collect();
         let service = Arc::new(ProcessService {
             root: root.to_owned(),
-            output_dir: restored.output_dir,
+            output_dir,
             environment,
             table,
             recorder: handle,
-            budget: restored.budget,
+            budget,
             lifecycle: lifecycle.clone(),
             clock,
             ended: watch::Sender::new(None),
-            boot_id: restored.boot_id,
+            supervisor,
         });
+        for (process, stream) in alive {
+            let attempt = Attempt::shown(&process.started.command);
+            service.watch(&process, stream, attempt).map_err(OpenProcessesError::Link)?;
+        }
+        lifecycle.spawn_serving("process.settled", forget(Arc::clone(&service), found, settled));
         lifecycle.spawn_vital("process.housekeeping", keep_house(Arc::clone(&service)));
         Ok(Self { shared: service })
     }
@@ -108,17 +119,28 @@ impl ProcessHandle {
             return Err(error);
         }
         fault::point("w3 process recorded");
-        match child::spawn(&launch) {
-            Ok(spawned) => {
-                fault::point("w4 process runs");
-                shared.take_over(&process, spawned).map_err(StartError::Pipe)?;
-                Ok(process.view())
-            }
-            Err(error) => {
-                shared.not_started(&process, &error);
-                Err(error.into())
-            }
+        let mut phases = process.phase.subscribe();
+        let ordered = shared.supervisor.order(process.id(), &launch, &shared.output_dir);
+        let watched = ordered.and_then(|stream| {
+            shared.watch(&process, stream, Attempt::of(&launch)).map_err(StartError::of_io)
+        });
+        if let Err(error) = watched {
+            shared.not_started(&process, &error);
+            shared.supervisor.remove(process.id());
+            return Err(error.into());
         }
+        let soft = shared.lifecycle.soft();
+        tokio::select! {
+            _ = phases.wait_for(|phase| *phase != Phase::Starting) => {}
+            // The next daemon finds it.
+            () = soft.cancelled() => {}
+        }
+        let phase = phases.borrow().clone();
+        if let Phase::NotStarted { error } = phase {
+            return Err(error);
+        }
+        fault::point("w4 process runs");
+        Ok(process.view())
     }
 
     /// What became of the start that `op` asked for; none: it provably was not executed.
@@ -226,10 +248,16 @@ impl ProcessHandle {
     }
 
     /// Sends a signal to the group, or to what is left of it.
-    pub async fn signal(&self, request: &SignalProcess) -> Result<ProcessView, WireError> {
+    ///
+    /// The same operation signals once, also when a daemon that was started again repeats it.
+    pub async fn signal(
+        &self,
+        op: OpId,
+        request: &SignalProcess,
+    ) -> Result<ProcessView, WireError> {
         let number = signal::parse(&request.signal)?;
         let process = self.shared.find(request.process_id)?;
-        self.shared.signal(&process, number).await?;
+        self.shared.signal(Some(op), &process, number).await?;
         Ok(process.view())
     }
 
@@ -242,15 +270,16 @@ impl ProcessHandle {
             // What is stopped does not see the polite signal before it goes on.
             for number in [Signal::TERM.as_raw(), Signal::CONT.as_raw()] {
                 // It may be gone by now, which is what was asked for.
-                let _ = self.shared.signal(&process, number).await;
+                let _ = self.shared.signal(None, &process, number).await;
             }
             let grace = Duration::from_millis(request.grace_ms);
             let gone = phases.wait_for(|phase| !phase.is_open());
             let _ = tokio::time::timeout(grace, gone).await;
         }
         // Also after a polite end: what ignored the signal and left the group goes as well.
-        if let Some(pid) = process.leader() {
-            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        let keeper = process.detail().keeper.clone();
+        if let Some(keeper) = keeper {
+            keeper.signal(None, Signal::KILL.as_raw()).await;
         }
         let id = process.id();
         let left =
@@ -263,8 +292,12 @@ impl ProcessHandle {
         Ok(process.view())
     }
 
-    /// Writes to standard input.
-    pub async fn write_stdin(&self, request: WriteStdin) -> Result<StdinWritten, WireError> {
+    /// Writes to standard input. The same operation is written once, as with [`signal`](Self::signal).
+    pub async fn write_stdin(
+        &self,
+        op: OpId,
+        request: WriteStdin,
+    ) -> Result<StdinWritten, WireError> {
         if request.data.len() > STDIN_WRITE_MAX_BYTES {
             let text = format!("data has {} bytes, the limit is 1 MiB", request.data.len());
             return Err(WireError::refused(ErrorCode::ArgumentTooLarge, text).with("field", "data"));
@@ -272,7 +305,7 @@ impl ProcessHandle {
         let process = self.shared.find(request.process_id)?;
         let handle = process.detail().stdin.clone();
         let written = match handle {
-            Some(handle) => handle.write(request.data, request.close).await,
+            Some(handle) => handle.write(op, request.data, request.close).await,
             None => Err(stdin::closed()),
         };
         if request.close {
@@ -306,6 +339,22 @@ impl ProcessHandle {
             }
             tree::reap_strays(|pid| self.shared.table.is_leader(pid));
         }
+    }
+}
+
+/// Removes what keepers had that are gone, once the records have it.
+async fn forget<F: Future<Output = Result<(), RecorderError>>>(
+    service: Arc<ProcessService>,
+    found: Vec<F>,
+    settled: Vec<ProcessId>,
+) {
+    for recorded in found {
+        if recorded.await.is_err() {
+            return; // it is found again at the next start
+        }
+    }
+    for process in settled {
+        service.supervisor.remove(process);
     }
 }
 

@@ -13,6 +13,7 @@ use shared::protocol::process::{Program, StartProcess, Stdin};
 use super::cwd::{self, WorkingDirectory};
 use super::environment::Environment;
 use super::error::{SpawnCause, StartError};
+use super::keeper::protocol::Refusal;
 
 /// Longest command shown in lists, in bytes.
 const COMMAND_SHOWN_BYTES: usize = 1_024;
@@ -87,6 +88,51 @@ impl Launch {
             name,
             output_kept_bytes: kept.clamp(OUTPUT_KEPT_MIN_BYTES, PROCESS_OUTPUT_KEPT_BYTES),
         })
+    }
+}
+
+/// What was tried, for the text of an error that comes later.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attempt {
+    name: String,
+    path: PathBuf,
+    /// Arguments and environment together.
+    bytes: usize,
+}
+
+impl Attempt {
+    pub(super) fn of(launch: &Launch) -> Self {
+        let program = launch.program.as_deref().map(std::ffi::CStr::to_bytes).unwrap_or_default();
+        let strings = launch.argv.iter().chain(&launch.env);
+        Self {
+            name: launch.name.clone(),
+            path: OsStr::from_bytes(program).into(),
+            bytes: strings.map(|string| string.as_bytes().len() + 9).sum(),
+        }
+    }
+
+    /// An attempt of an earlier daemon, of which the shown command is known.
+    pub(super) fn shown(command: &str) -> Self {
+        Self { name: command.to_owned(), ..Self::default() }
+    }
+
+    /// Why it was not executed.
+    pub(super) fn error(&self, refusal: Refusal) -> StartError {
+        use rustix::io::Errno;
+        let error = std::io::Error::from_raw_os_error(refusal.errno);
+        match Errno::from_raw_os_error(refusal.errno) {
+            Errno::MFILE | Errno::NFILE => StartError::TooManyOpenFiles,
+            Errno::AGAIN | Errno::NOMEM => StartError::NoRoom(error),
+            Errno::TOOBIG => {
+                let what = "argv and env together".to_owned();
+                StartError::TooLarge { what, bytes: self.bytes }
+            }
+            _ if !refusal.is_exec => StartError::Prepare(error),
+            _ => {
+                let cause = cause(&self.path, refusal.errno);
+                StartError::Spawn { program: self.name.clone(), cause }
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //!    ▼                     ▼                          ▼                        │ │
 //! not started            silent ──leader ended──┐   held ──────output ended────┘ │
 //!                                               └────────────────────────────────┘
-//! restarted: starting, running, silent, draining ──► lost
+//! unwatched: starting, running, silent ──► lost; draining, held ──► ended
 //! ```
 //!
 //! *Draining* is a moment: the leader has ended and its pipes are read to their end. A process that
@@ -47,7 +47,7 @@ pub enum Phase {
         /// Why.
         error: WireError,
     },
-    /// It ran, or may have run, when its daemon ended.
+    /// It ran, or may have run, when its keeper ended.
     Lost {
         /// Unix milliseconds.
         noticed_at_ms: i64,
@@ -76,8 +76,8 @@ pub enum Event {
     OutputEnded,
     /// The time for draining is up.
     TimeUp,
-    /// The daemon has started anew and is not its parent.
-    Restarted {
+    /// Its keeper is gone, and what it wrote down is all that will ever be known.
+    Unwatched {
         /// Unix milliseconds.
         now_ms: i64,
     },
@@ -151,12 +151,13 @@ impl ProcessMachine {
             (Phase::Held { end }, Event::OutputEnded) => {
                 (Phase::Ended { end: *end }, vec![RecordComplete, Publish, Finish])
             }
-            (
-                Phase::Starting | Phase::Running | Phase::Silent | Phase::Draining { .. },
-                Event::Restarted { now_ms },
-            ) => (Phase::Lost { noticed_at_ms: now_ms }, vec![RecordAbsence]),
+            (Phase::Starting | Phase::Running | Phase::Silent, Event::Unwatched { now_ms }) => {
+                (Phase::Lost { noticed_at_ms: now_ms }, vec![RecordAbsence, Publish, Finish])
+            }
             // What held the output is out of reach, and so is what it would have written.
-            (Phase::Held { end }, Event::Restarted { .. }) => (Phase::Ended { end: *end }, vec![]),
+            (Phase::Draining { end } | Phase::Held { end }, Event::Unwatched { .. }) => {
+                (Phase::Ended { end: *end }, vec![RecordComplete, Publish, Finish])
+            }
             _ => return vec![Stale],
         };
         self.phase = phase;
@@ -221,7 +222,7 @@ mod tests {
             Event::LeaderEnded(END),
             Event::OutputEnded,
             Event::TimeUp,
-            Event::Restarted { now_ms: 9 },
+            Event::Unwatched { now_ms: 9 },
         ]
     }
 
@@ -254,18 +255,18 @@ mod tests {
         lines.sort();
         let expected = "\
 Draining OutputEnded Ended [RecordComplete, Publish, Finish]
-Draining Restarted Lost [RecordAbsence]
 Draining TimeUp Held [Publish]
+Draining Unwatched Ended [RecordComplete, Publish, Finish]
 Held OutputEnded Ended [RecordComplete, Publish, Finish]
-Held Restarted Ended []
+Held Unwatched Ended [RecordComplete, Publish, Finish]
 Running LeaderEnded Draining [RecordExit, StartTimer]
 Running OutputEnded Silent []
-Running Restarted Lost [RecordAbsence]
+Running Unwatched Lost [RecordAbsence, Publish, Finish]
 Silent LeaderEnded Ended [RecordExit, RecordComplete, Publish, Finish]
-Silent Restarted Lost [RecordAbsence]
+Silent Unwatched Lost [RecordAbsence, Publish, Finish]
 Starting NotStarted NotStarted [RecordAbsence, Publish, Finish]
-Starting Restarted Lost [RecordAbsence]
-Starting Started Running [Publish]";
+Starting Started Running [Publish]
+Starting Unwatched Lost [RecordAbsence, Publish, Finish]";
         assert_eq!(lines.join("\n"), expected);
     }
 

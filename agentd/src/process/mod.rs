@@ -1,49 +1,55 @@
 //! Child processes of the workspace: start, output, input, signals, end.
 //!
 //! ```text
-//! handle ──start──► launch (checks) ──► table: `started` durable ──► child: exec
-//!                                                                      │ pipes        │ pidfd
-//!                                                      reader ─► log ◄─┘              ▼
-//!                                                                  └─ output ended ─► driver ─► machine
-//! followers, views, pages ◄── log                                  exit durable, then shown ◄──┘
+//! handle ──start──► launch (checks) ──► table: `started` durable ──► supervise ──► keeper ──► program
+//!                                                                                    │ socket
+//!                                                        driver ─► machine ◄── kept ◄┘
+//! followers, views, pages ◄── log on disk ◄── keeper     └─► exit durable, then shown
 //! ```
+//!
+//! Each process has a keeper that outlives the daemon: it holds the pipes, writes the log and
+//! reaps the program. The daemon asks it, reads the log by offset, and records what it tells.
 //!
 //! Each process has its own session and group, its output is a log on disk with absolute offsets,
 //! and everything about it that must survive the daemon is a record: `started` before it is
-//! executed, `exited` after it ended. Nothing polls: the driver wakes on the pidfd, the reader on
-//! the pipes, a follower on the log.
+//! executed, `exited` after it ended. Nothing polls: the driver wakes on what the keeper tells, a
+//! follower on the log.
 //!
 //! Not here: what a process may do (the sandbox), and who may start one (the control plane).
 //!
 //! | Guard | Holds |
 //! |---|---|
 //! | mutex of the table | which processes there are |
-//! | driver task, one per process | its machine; the only one that reaps it |
-//! | reader task, one per process | the writer of its log |
+//! | driver task, one per process | its machine |
+//! | link task, one per process | the socket of its keeper |
+//! | keeper, one per process, outside the daemon | the writer of its log; the only one that reaps it |
 
 pub mod log;
 pub mod machine;
 
-mod child;
 mod cwd;
 mod driver;
 mod environment;
 mod error;
 mod follow;
 mod handle;
+mod keeper;
+mod kept;
 mod launch;
-mod reader;
 mod record;
 mod restore;
 mod service;
 mod signal;
 mod stdin;
+mod supervise;
 mod table;
 mod tree;
 pub mod view;
 
-pub use child::be_subreaper;
 pub use environment::Environment;
 pub use follow::{FollowStep, Follower};
 pub use handle::ProcessHandle;
+pub use keeper::run_forker;
 pub use restore::OpenProcessesError;
+pub use supervise::{FORKER_ARGUMENT, KeeperProgram};
+pub use tree::be_subreaper;

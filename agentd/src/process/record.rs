@@ -19,8 +19,10 @@ pub(super) enum Record {
     Exited { process: ProcessId, exit: Exit, at_ms: i64 },
     /// Its output is complete. May be lost in a crash.
     Complete { process: ProcessId, total: u64 },
-    /// A daemon ended before it.
+    /// Its keeper ended before it.
     Lost { process: ProcessId, at_ms: i64 },
+    /// It was entered and provably never executed: as if it had not been entered.
+    NeverRan { process: ProcessId },
     /// Its record and its output were dropped.
     Pruned { process: ProcessId, ended_at_ms: i64 },
 }
@@ -35,6 +37,9 @@ pub(super) struct Started {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) chat: Option<String>,
     pub(super) at_ms: i64,
+    /// Names the boot of the machine; empty in records of a daemon without keepers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) boot_id: String,
 }
 
 impl Record {

@@ -1,17 +1,21 @@
-//! Taking in what an earlier daemon left: records, output, and processes that nobody watches.
+//! Taking over what an earlier daemon left: records, output, keepers, and what has lost its keeper.
 
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::process::{Pid, Signal};
 use shared::ids::ProcessId;
 use shared::limits::WORKSPACE_OUTPUT_KEPT_BYTES;
+use shared::protocol::WireError;
 
+use super::keeper::protocol::Leader;
+use super::launch::Attempt;
 use super::log::{Budget, LogFiles, OutputLog};
-use super::machine::{End, Event, Phase, ProcessMachine};
+use super::machine::{End, Phase};
 use super::record::{Record, Started};
+use super::supervise::Supervisor;
 use super::table::{Durable, Process, ProcessTable};
 use super::tree;
 use crate::records::{OpenError, RecordFile};
@@ -22,6 +26,18 @@ pub enum OpenProcessesError {
     /// The record file.
     #[error(transparent)]
     Records(#[from] OpenError),
+    /// The directory of the keepers, or the program that makes them.
+    #[error("keepers cannot be made in {path}")]
+    Keepers {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A keeper that was found.
+    #[error("a keeper cannot be connected to")]
+    Link(#[source] io::Error),
     /// The directory of the output.
     #[error("the output directory {path} cannot be used")]
     Output {
@@ -39,53 +55,162 @@ pub(super) struct Restored {
     pub(super) table: Arc<ProcessTable>,
     pub(super) budget: Arc<Budget>,
     pub(super) output_dir: Arc<Path>,
-    pub(super) boot_id: String,
-    /// To be recorded: what was found to be lost.
-    pub(super) lost: Vec<Vec<u8>>,
+    /// To be recorded: what was found out.
+    pub(super) found: Vec<Vec<u8>>,
+    /// Processes whose keepers are there.
+    pub(super) alive: Vec<(Arc<Process>, UnixStream)>,
+    /// Processes whose keepers are not needed once everything is recorded.
+    pub(super) settled: Vec<ProcessId>,
+}
+
+/// What became of a process that was not on record as ended.
+enum Fate {
+    Alive(UnixStream),
+    /// It ended while no daemon ran.
+    Ended {
+        end: End,
+        total: Option<u64>,
+    },
+    NotStarted(WireError),
+    NeverRan,
+    Lost,
 }
 
 impl Restored {
-    /// Reads everything in `dir`. What had not ended is lost, and is ended where it still runs.
-    pub(super) fn open(dir: &Path, now_ms: i64) -> Result<Self, OpenProcessesError> {
+    /// Reads everything in `dir` and looks for keepers. What has lost its keeper is ended where it
+    /// still runs.
+    pub(super) fn open(
+        dir: &Path,
+        supervisor: &Supervisor,
+        now_ms: i64,
+    ) -> Result<Self, OpenProcessesError> {
         let output_dir = dir.join("output");
         let io = |source| OpenProcessesError::Output { path: output_dir.clone(), source };
         std::fs::create_dir_all(&output_dir).map_err(io)?;
-        let mut files = LogFiles::scan(&output_dir).map_err(io)?;
-        let table = Arc::new(ProcessTable::default());
-        let budget = Arc::new(Budget::new(WORKSPACE_OUTPUT_KEPT_BYTES));
         let mut replay = Replay::default();
+        let table = Arc::new(ProcessTable::default());
         let records = RecordFile::open(&dir.join("records"), |_, bytes| {
             if let Some(record) = Record::decode(bytes) {
                 replay.take(record, &table);
             }
         })?;
-        let output_dir: Arc<Path> = output_dir.into();
-        let boot_id = tree::boot_id();
-        let mut lost = Vec::new();
-        for (started, durable) in replay.processes {
-            let files = files.remove(&started.process).unwrap_or_default();
-            let (dir, budget) = (Arc::clone(&output_dir), Arc::clone(&budget));
-            let log = OutputLog::restored(dir, started.process, &files, durable.total, budget);
-            let mut machine = ProcessMachine::recorded(durable.phase());
-            machine.apply(Event::Restarted { now_ms });
-            let process = Process::new(started, log, machine.phase().clone());
-            process.detail().durable = durable.clone();
-            if matches!(machine.phase(), Phase::Lost { .. }) && durable.lost_at_ms.is_none() {
-                process.detail().durable.lost_at_ms = Some(now_ms);
-                let process = process.id();
-                tracing::warn!(process.id = %process, "a process was lost with the daemon before");
-                end_leftover(process, &durable, &boot_id);
-                lost.push(Record::Lost { process, at_ms: now_ms }.encode());
+        let mut fates: HashMap<ProcessId, Fate> = replay
+            .processes
+            .iter()
+            .filter(|(_, durable)| !durable.is_final())
+            .filter_map(|(started, durable)| {
+                Some((started.process, fate(supervisor, started, durable)?))
+            })
+            .collect();
+        // After the keepers were asked: what has ended by then writes no more.
+        let mut files = LogFiles::scan(&output_dir).map_err(io)?;
+        let budget = Arc::new(Budget::new(WORKSPACE_OUTPUT_KEPT_BYTES));
+        let settled = supervisor.all().map_err(io)?;
+        let output_dir: Arc<Path> = output_dir.clone().into();
+        let (found, alive) = (Vec::new(), Vec::new());
+        let mut restored = Self { records, table, budget, output_dir, found, alive, settled };
+        for (started, mut durable) in replay.processes {
+            let fate = fates.remove(&started.process);
+            if let Some(Fate::NeverRan) = fate {
+                restored.found.push(Record::NeverRan { process: started.process }.encode());
+                // At once: the same start may come again.
+                restored.settled.retain(|id| *id != started.process);
+                supervisor.remove(started.process);
+                continue;
             }
-            table.insert(process);
+            let stream = restored.settle(&started, &mut durable, fate, now_ms);
+            let files = files.remove(&started.process).unwrap_or_default();
+            let log = restored.log(started.process, &files, durable.total);
+            let mut phase = durable.phase();
+            if stream.is_some() {
+                log.reopen();
+                // Its leader's end was told; it may still have been writing.
+                if let Phase::Ended { end } = phase {
+                    phase = Phase::Held { end };
+                }
+            }
+            let process = Process::new(started, log, phase);
+            process.detail().durable = durable;
+            restored.table.insert(Arc::clone(&process));
+            if let Some(stream) = stream {
+                restored.settled.retain(|id| *id != process.id());
+                restored.alive.push((process, stream));
+            }
         }
         // Output whose record was dropped just before the end of the earlier daemon.
         for (process, files) in files {
-            let (dir, budget) = (Arc::clone(&output_dir), Arc::clone(&budget));
-            OutputLog::restored(dir, process, &files, None, budget).discard();
+            restored.log(process, &files, None).discard();
         }
-        Ok(Self { records, table, budget, output_dir, boot_id, lost })
+        Ok(restored)
     }
+
+    fn log(&self, process: ProcessId, files: &LogFiles, total: Option<u64>) -> Arc<OutputLog> {
+        let (dir, budget) = (Arc::clone(&self.output_dir), Arc::clone(&self.budget));
+        OutputLog::restored(dir, process, files, total, budget)
+    }
+
+    /// Notes what was found out. Gives the link to the keeper that is there.
+    fn settle(
+        &mut self,
+        started: &Started,
+        durable: &mut Durable,
+        fate: Option<Fate>,
+        now_ms: i64,
+    ) -> Option<UnixStream> {
+        let process = started.process;
+        match fate? {
+            Fate::Alive(stream) => return Some(stream),
+            Fate::Ended { end, total } => {
+                let End { exit, at_ms } = end;
+                durable.end = Some(end);
+                durable.total = total;
+                self.found.push(Record::Exited { process, exit, at_ms }.encode());
+                let complete = total.map(|total| Record::Complete { process, total }.encode());
+                self.found.extend(complete);
+            }
+            Fate::NotStarted(error) => {
+                durable.not_started = Some(error.clone());
+                self.found.push(Record::NotStarted { process, error }.encode());
+            }
+            Fate::Lost => {
+                tracing::warn!(process.id = %process, "a process was lost with its keeper");
+                durable.lost_at_ms = Some(now_ms);
+                self.found.push(Record::Lost { process, at_ms: now_ms }.encode());
+            }
+            Fate::NeverRan => {}
+        }
+        None
+    }
+}
+
+/// Finds out about one process. None: its end is known, and no keeper is there to add to it.
+fn fate(supervisor: &Supervisor, started: &Started, durable: &Durable) -> Option<Fate> {
+    let process = started.process;
+    if let Some(stream) = supervisor.find(process) {
+        return Some(Fate::Alive(stream));
+    }
+    let kept = supervisor.kept(process);
+    if let Some(refusal) = kept.refusal {
+        let error = Attempt::shown(&started.command).error(refusal);
+        return Some(Fate::NotStarted(error.into()));
+    }
+    if let Some((exit, at_ms)) = kept.exit {
+        if kept.total.is_none() {
+            end_leftover(process, None);
+        }
+        let end = durable.end.unwrap_or(End { exit, at_ms });
+        return Some(Fate::Ended { end, total: kept.total });
+    }
+    if durable.end.is_some() {
+        return None;
+    }
+    // Every order of an earlier daemon was worked off before, and a keeper writes a note before it
+    // executes anything. Notes survive a daemon, and not the machine.
+    if !kept.is_begun && durable.running.is_none() && started.boot_id == supervisor.boot_id() {
+        return Some(Fate::NeverRan);
+    }
+    end_leftover(process, kept.leader.as_ref().or(durable.running.as_ref()));
+    Some(Fate::Lost)
 }
 
 /// What the records say, gathered before the table is filled.
@@ -105,7 +230,9 @@ impl Replay {
                 });
             }
             Record::Running { process, pid, start_time, boot_id } => {
-                self.change(process, |durable| durable.running = Some((pid, start_time, boot_id)));
+                self.change(process, |durable| {
+                    durable.running = Some(Leader { pid, start_time, boot_id });
+                });
             }
             Record::NotStarted { process, error } => {
                 self.change(process, |durable| durable.not_started = Some(error));
@@ -120,14 +247,19 @@ impl Replay {
             Record::Lost { process, at_ms } => {
                 self.change(process, |durable| durable.lost_at_ms = Some(at_ms));
             }
+            Record::NeverRan { process } => self.forget(process),
             Record::Pruned { process, ended_at_ms } => {
-                if let Some(index) = self.index.remove(&process) {
-                    self.processes.swap_remove(index);
-                    if let Some((moved, _)) = self.processes.get(index) {
-                        self.index.insert(moved.process, index);
-                    }
-                }
+                self.forget(process);
                 table.remember_pruned(process, ended_at_ms);
+            }
+        }
+    }
+
+    fn forget(&mut self, process: ProcessId) {
+        if let Some(index) = self.index.remove(&process) {
+            self.processes.swap_remove(index);
+            if let Some((moved, _)) = self.processes.get(index) {
+                self.index.insert(moved.process, index);
             }
         }
     }
@@ -140,14 +272,10 @@ impl Replay {
     }
 }
 
-/// Ends what an earlier daemon left running: nobody reads its output or could learn of its end.
-fn end_leftover(process: ProcessId, durable: &Durable, boot_id: &str) {
-    if let Some((pid, start_time, boot)) = &durable.running
-        && boot == boot_id
-        && tree::start_time(*pid) == Some(*start_time)
-        && let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw)
-    {
-        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+/// Ends what runs without a keeper: nobody reads its output or could learn of its end.
+pub(super) fn end_leftover(process: ProcessId, leader: Option<&Leader>) {
+    if let Some(leader) = leader {
+        tree::kill_group(leader);
     }
     tree::kill_members(process);
 }

@@ -1,11 +1,12 @@
 //! What the handle and the drivers share: admission, take-over, signals, tidying.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use shared::clock::Clock;
 use shared::ids::{OpId, ProcessId};
 use shared::lifecycle::Lifecycle;
@@ -14,16 +15,15 @@ use shared::protocol::process::StartProcess;
 use shared::protocol::{ErrorCode, WireError};
 use tokio::sync::watch;
 
-use super::child;
 use super::driver::Driver;
 use super::environment::Environment;
 use super::error::StartError;
-use super::launch::Launch;
+use super::kept::{KeeperLink, LinkParts};
+use super::launch::{Attempt, Launch};
 use super::log::{Budget, LogWriter, OutputLog};
 use super::machine::{Event, Phase, ProcessMachine};
-use super::reader::OutputReader;
 use super::record::{Record, Started};
-use super::stdin::StdinWriter;
+use super::supervise::Supervisor;
 use super::table::{Known, Process, ProcessTable};
 use super::tree;
 use crate::records::{RecorderHandle, Urgency};
@@ -39,7 +39,7 @@ pub(super) struct ProcessService {
     pub(super) lifecycle: Lifecycle,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ended: watch::Sender<Option<ProcessId>>,
-    pub(super) boot_id: String,
+    pub(super) supervisor: Supervisor,
 }
 
 /// What a request to start meets.
@@ -48,15 +48,6 @@ pub(super) enum Admitted {
     Before(Arc<Process>),
     /// It is entered and not yet recorded.
     New(Arc<Process>, Launch),
-}
-
-impl Process {
-    /// The leader's pid, while it is certainly its own: it is taken back in the same moment in
-    /// which the leader is reaped, on the one thread of the executor.
-    pub(super) fn leader(&self) -> Option<Pid> {
-        let pid = self.os_pid.load(Ordering::Relaxed);
-        i32::try_from(pid).ok().and_then(Pid::from_raw)
-    }
 }
 
 impl ProcessService {
@@ -96,6 +87,7 @@ impl ProcessService {
             cwd: launch.cwd.path.to_string_lossy().into_owned(),
             chat: request.chat_id.clone(),
             at_ms: self.clock.now_ms(),
+            boot_id: self.supervisor.boot_id().to_owned(),
         };
         let log = OutputLog::new(
             Arc::clone(&self.output_dir),
@@ -115,48 +107,29 @@ impl ProcessService {
         written.map_err(|error| StartError::Record(error).into())
     }
 
-    /// Starts the tasks of a process that runs.
-    pub(super) fn take_over(
-        &self,
+    /// Starts the tasks of a process whose keeper is at the other end of `stream`.
+    pub(super) fn watch(
+        self: &Arc<Self>,
         process: &Arc<Process>,
-        spawned: child::Spawned,
+        stream: UnixStream,
+        attempt: Attempt,
     ) -> io::Result<()> {
-        let child::Spawned { child, stdout, stderr, stdin } = spawned;
-        let pid = u32::try_from(child.pid().as_raw_pid()).unwrap_or(0);
-        process.os_pid.store(pid, Ordering::Relaxed);
-        let running = (pid, tree::start_time(pid).unwrap_or(0), self.boot_id.clone());
-        {
-            let mut detail = process.detail();
-            detail.pipes = [&stdout, &stderr]
-                .into_iter()
-                .filter_map(|pipe| rustix::fs::fstat(pipe).ok())
-                .map(|stat| stat.st_ino)
-                .collect();
-            detail.durable.running = Some(running.clone());
-            if let Some(pipe) = stdin {
-                let (writer, handle) = StdinWriter::new(pipe)?;
-                detail.stdin = Some(handle);
-                self.lifecycle.spawn_serving("process.stdin", writer.run());
-            }
-        }
-        let (pid, start_time, boot_id) = running;
-        let record = Record::Running { process: process.id(), pid, start_time, boot_id };
-        self.recorder.append_lazily(record.encode(), Urgency::Finish, drop);
-        let mut machine = ProcessMachine::starting();
-        machine.apply(Event::Started);
-        process.phase.send_replace(machine.phase().clone());
-        let writer = LogWriter::new(Arc::clone(&process.log));
-        let reader = OutputReader::new(stdout, stderr, writer, self.lifecycle.clone())?;
-        self.lifecycle.spawn_serving("process.output", reader.run());
+        let parts = LinkParts {
+            budget: Arc::clone(&self.budget),
+            clock: Arc::clone(&self.clock),
+            lifecycle: self.lifecycle.clone(),
+        };
+        let (link, keeper, seen) = KeeperLink::new(Arc::clone(process), stream, parts)?;
+        process.detail().keeper = Some(keeper.clone());
         let driver = Driver {
             process: Arc::clone(process),
-            machine,
-            child,
-            recorder: self.recorder.clone(),
-            lifecycle: self.lifecycle.clone(),
-            clock: Arc::clone(&self.clock),
-            ended: self.ended.clone(),
+            machine: ProcessMachine::recorded(process.phase.borrow().clone()),
+            keeper,
+            seen,
+            attempt,
+            service: Arc::clone(self),
         };
+        self.lifecycle.spawn_serving("process.keeper", link.run());
         self.lifecycle.spawn_serving("process.driver", driver.run());
         Ok(())
     }
@@ -173,21 +146,22 @@ impl ProcessService {
         process.phase.send_replace(machine.phase().clone());
     }
 
+    /// Signals the group through its keeper, or by their mark those that the leader left behind.
     pub(super) async fn signal(
         &self,
+        op: Option<OpId>,
         process: &Arc<Process>,
         number: i32,
     ) -> Result<(), WireError> {
         let ended = || WireError::refused(ErrorCode::ProcessEnded, "the process has ended");
-        let Some(signal) = Signal::from_named_raw(number) else {
-            return self.signal_number(process, number);
-        };
-        if let Some(pid) = process.leader() {
-            return rustix::process::kill_process_group(pid, signal).map_err(|_| ended());
+        let keeper = process.detail().keeper.clone();
+        if let Some(keeper) = keeper
+            && keeper.signal(op, number).await
+        {
+            return Ok(());
         }
-        if !process.phase.borrow().is_open() {
-            return Err(ended());
-        }
+        let named = Signal::from_named_raw(number).filter(|_| process.phase.borrow().is_open());
+        let signal = named.ok_or_else(ended)?;
         // The leader is gone, and what it left behind can still be reached.
         let id = process.id();
         let send = move || tree::signal_members(id, signal);
@@ -197,19 +171,22 @@ impl ProcessService {
         }
     }
 
-    /// Real-time signals have numbers and no names.
-    fn signal_number(&self, process: &Process, number: i32) -> Result<(), WireError> {
-        let ended = || WireError::refused(ErrorCode::ProcessEnded, "the process has ended");
-        let pid = process.leader().ok_or_else(ended)?;
-        child::signal_group(pid, number).map_err(|_| ended())
-    }
-
     /// Counts who holds the output now, where that matters.
     pub(super) async fn recount(&self, process: &Arc<Process>) {
         if matches!(*process.phase.borrow(), Phase::Held { .. }) {
-            let pipes = process.detail().pipes.clone();
-            let count =
-                self.lifecycle.blocking("process.holders", move || tree::holders(&pipes)).await;
+            self.count_holders(process).await;
+        }
+    }
+
+    /// Counts who holds the output.
+    pub(super) async fn count_holders(&self, process: &Process) {
+        {
+            let (pipes, keeper) = {
+                let detail = process.detail();
+                (detail.pipes.clone(), detail.keeper_pid)
+            };
+            let count = move || tree::holders(&pipes, keeper);
+            let count = self.lifecycle.blocking("process.holders", count).await;
             process.held_by.store(count, Ordering::Relaxed);
         }
     }

@@ -1,38 +1,31 @@
-//! Standard input that stays open: one writer task per process, so that writes keep their order.
+//! Standard input that stays open: one task per process, so that writes keep their order.
 
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::time::Duration;
-
-use rustix::io::Errno;
+use shared::ids::OpId;
 use shared::protocol::process::StdinWritten;
 use shared::protocol::{ErrorCode, WireError};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
-use super::child;
+use super::kept::KeeperHandle;
 
 /// Writes that may wait for the one in progress. Each is one operation; more are refused.
 const QUEUE: usize = 4;
-/// How long a full pipe is waited for before the writer is told.
-const BLOCKED_AFTER: Duration = Duration::from_secs(5);
 
 type Answer = oneshot::Sender<Result<StdinWritten, WireError>>;
 
-/// Asks for writes. Dropping every handle closes the input.
+/// Asks for writes. Dropping every handle ends the writer; the input stays open.
 #[derive(Clone)]
 pub(super) struct StdinHandle {
     requests: mpsc::Sender<Write>,
 }
 
-/// Owns the pipe.
+/// Hands one write after the other to the keeper.
 pub(super) struct StdinWriter {
     requests: mpsc::Receiver<Write>,
-    pipe: AsyncFd<Arc<OwnedFd>>,
+    keeper: KeeperHandle,
 }
 
 struct Write {
+    op: OpId,
     data: Vec<u8>,
     close: bool,
     answer: Answer,
@@ -42,11 +35,12 @@ impl StdinHandle {
     /// Writes all of `data`, then closes when `close`. The error says how much was taken.
     pub(super) async fn write(
         &self,
+        op: OpId,
         data: Vec<u8>,
         close: bool,
     ) -> Result<StdinWritten, WireError> {
         let (answer, written) = oneshot::channel();
-        match self.requests.try_send(Write { data, close, answer }) {
+        match self.requests.try_send(Write { op, data, close, answer }) {
             Ok(()) => written.await.unwrap_or_else(|_| Err(closed())),
             Err(mpsc::error::TrySendError::Full(_)) => Err(WireError::refused(
                 ErrorCode::StdinBlocked,
@@ -59,54 +53,23 @@ impl StdinHandle {
 }
 
 impl StdinWriter {
-    /// The writer of `pipe`, which does not block.
-    pub(super) fn new(pipe: OwnedFd) -> std::io::Result<(Self, StdinHandle)> {
-        let pipe = child::watch(pipe, Interest::WRITABLE)?;
+    /// The writer of the input that `keeper` holds.
+    pub(super) fn new(keeper: KeeperHandle) -> (Self, StdinHandle) {
         let (sender, requests) = mpsc::channel(QUEUE);
-        Ok((Self { requests, pipe }, StdinHandle { requests: sender }))
+        (Self { requests, keeper }, StdinHandle { requests: sender })
     }
 
     /// Serves until it is closed, or the process closes its end.
     pub(super) async fn run(mut self) {
-        while let Some(Write { data, close, answer }) = self.requests.recv().await {
-            let mut written = 0;
-            let all = self.write_all(&data, &mut written);
-            let result = match tokio::time::timeout(BLOCKED_AFTER, all).await {
-                Ok(Ok(())) => Ok(StdinWritten { written }),
-                Ok(Err(())) => Err(closed().with("written", written)),
-                Err(_) => Err(WireError::failed(
-                    ErrorCode::StdinBlocked,
-                    format!(
-                        "the process does not read its standard input: {written} of {} bytes were \
-                         taken",
-                        data.len()
-                    ),
-                )
-                .with("written", written)),
-            };
+        while let Some(Write { op, data, close, answer }) = self.requests.recv().await {
+            let result = self.keeper.write(op, data, close).await;
             let done = close || result.as_ref().is_err_and(|error| error.code == "stdin_closed");
+            // A caller that has gone away needs no answer.
             let _ = answer.send(result);
             if done {
                 return;
             }
         }
-    }
-
-    async fn write_all(&self, data: &[u8], written: &mut u64) -> Result<(), ()> {
-        let mut rest = data;
-        while !rest.is_empty() {
-            let mut ready = self.pipe.writable().await.map_err(drop)?;
-            match rustix::io::write(self.pipe.get_ref(), rest) {
-                Ok(taken) => {
-                    *written += taken as u64;
-                    rest = &rest[taken..];
-                }
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(_) => return Err(()),
-            }
-        }
-        Ok(())
     }
 }
 

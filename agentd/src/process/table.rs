@@ -10,6 +10,8 @@ use shared::protocol::WireError;
 use shared::protocol::process::ProcessView;
 use tokio::sync::watch;
 
+use super::keeper::protocol::Leader;
+use super::kept::KeeperHandle;
 use super::log::OutputLog;
 use super::machine::{End, Phase};
 use super::record::{Record, Started};
@@ -37,6 +39,9 @@ pub(super) struct Process {
 pub(super) struct ProcessDetail {
     pub(super) durable: Durable,
     pub(super) stdin: Option<StdinHandle>,
+    /// While there is a keeper, and it is not released.
+    pub(super) keeper: Option<KeeperHandle>,
+    pub(super) keeper_pid: Option<u32>,
     /// Inodes of its output pipes.
     pub(super) pipes: Vec<u64>,
 }
@@ -44,7 +49,7 @@ pub(super) struct ProcessDetail {
 /// What the records say after `started`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Durable {
-    pub(super) running: Option<(u32, u64, String)>,
+    pub(super) running: Option<Leader>,
     pub(super) end: Option<End>,
     pub(super) total: Option<u64>,
     pub(super) not_started: Option<WireError>,
@@ -101,7 +106,7 @@ impl Process {
         let process = self.id();
         let durable = self.detail().durable.clone();
         let mut records = vec![Record::Started(self.started.clone())];
-        if let Some((pid, start_time, boot_id)) = durable.running {
+        if let Some(Leader { pid, start_time, boot_id }) = durable.running {
             records.push(Record::Running { process, pid, start_time, boot_id });
         }
         if let Some(error) = durable.not_started {
@@ -121,6 +126,12 @@ impl Process {
 }
 
 impl Durable {
+    /// Whether nothing about it can change any more.
+    pub(super) const fn is_final(&self) -> bool {
+        let is_complete = self.end.is_some() && self.total.is_some();
+        is_complete || self.not_started.is_some() || self.lost_at_ms.is_some()
+    }
+
     /// Where the process stood when the last of these was written.
     pub(super) fn phase(&self) -> Phase {
         match self {

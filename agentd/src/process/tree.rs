@@ -4,14 +4,15 @@
 //! that a number that was reused in between hits nobody.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::{fs, io};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use shared::ids::ProcessId;
 
 use super::environment::PROCESS_MARK;
+use super::keeper::protocol::Leader;
 
 /// Rounds of stopping and killing. A tree that forks faster than it is stopped ends in a few: what
 /// is stopped does not fork.
@@ -34,8 +35,8 @@ pub(super) fn boot_id() -> String {
     text.trim().to_owned()
 }
 
-/// How many other processes hold one of these pipes open.
-pub(super) fn holders(pipes: &[u64]) -> u32 {
+/// How many processes but its keeper hold one of these pipes open.
+pub(super) fn holders(pipes: &[u64], keeper: Option<u32>) -> u32 {
     let names: Vec<String> = pipes.iter().map(|inode| format!("pipe:[{inode}]")).collect();
     let holds = |pid: u32| {
         let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
@@ -44,8 +45,7 @@ pub(super) fn holders(pipes: &[u64]) -> u32 {
                 .is_ok_and(|link| names.iter().any(|name| link.as_os_str() == OsStr::new(name)))
         })
     };
-    let own = std::process::id();
-    let count = pids().filter(|pid| *pid != own && holds(*pid)).count();
+    let count = pids().filter(|pid| Some(*pid) != keeper && holds(*pid)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
@@ -93,6 +93,25 @@ fn signal_one(process: ProcessId, pid: u32, signal: Signal) {
     if environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
         // It may have ended in between, which is as well.
         let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
+    }
+}
+
+/// Makes processes whose parent has ended the daemon's children, so that a daemon that a command
+/// left behind is found and reaped. Reap with `reap_strays`.
+pub fn be_subreaper() -> io::Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Into::into)
+}
+
+/// Kills the group of the process that `leader` names, if that process is still there.
+pub(super) fn kill_group(leader: &Leader) {
+    let Some(pid) = i32::try_from(leader.pid).ok().and_then(Pid::from_raw) else { return };
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+    if leader.boot_id != boot_id() || start_time(leader.pid) != Some(leader.start_time) {
+        return;
+    }
+    // A stopped leader does not end in between, so that its number stays its own.
+    if rustix::process::pidfd_send_signal(&pidfd, Signal::STOP).is_ok() {
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     }
 }
 

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::allow_attributes, reason = "an expectation would fail where all of it is used")]
 
+pub mod served;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentd::process::{Environment, FollowStep, ProcessHandle};
+use agentd::process::{Environment, FollowStep, KeeperProgram, ProcessHandle};
 use shared::ids::{IdSource, OpId, ProcessId, SystemIds};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::WireError;
@@ -40,6 +42,7 @@ impl Bench {
             &dir.path().join("state"),
             &root,
             Environment::read(),
+            KeeperProgram::at(env!("CARGO_BIN_EXE_agentd")),
             &lifecycle,
             Arc::clone(&clock) as _,
         )
@@ -95,6 +98,12 @@ impl Bench {
     pub async fn text(&self, process_id: ProcessId) -> String {
         let window = OutputWindow::HeadTail { head_bytes: None, tail_bytes: None };
         self.processes.view(ViewOutput { process_id, window }).await.unwrap().text
+    }
+
+    /// The head of the log as it lies on disk, for when there is no service to ask.
+    pub fn text_on_disk(&self, process_id: ProcessId) -> String {
+        let path = self.state().join("output").join(format!("{process_id}.head"));
+        std::fs::read_to_string(path).unwrap()
     }
 
     /// Waits until a view is as wanted; there is no event for what `/proc` shows.
@@ -156,6 +165,22 @@ impl Bench {
                     return followed;
                 }
             }
+        }
+    }
+}
+
+/// What still runs ends with its test: keepers would outlive it.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        end_processes(&self.state());
+    }
+}
+
+/// SIGKILL to everything that was started with the process records in `dir` and still runs.
+pub fn end_processes(dir: &Path) {
+    for entry in std::fs::read_dir(dir.join("keepers")).into_iter().flatten().flatten() {
+        if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            kill_members(id);
         }
     }
 }
@@ -257,12 +282,32 @@ pub fn held_by(view: &ProcessView) -> u32 {
 
 /// Processes that carry the mark of `process_id`, zombies excepted.
 pub fn members(process_id: ProcessId) -> usize {
+    member_pids(process_id).len()
+}
+
+/// The pids of [`members`].
+pub fn member_pids(process_id: ProcessId) -> Vec<i32> {
     let mark = format!("HOLDFAST_PROCESS_ID={process_id}");
     let marked = |pid: &Path| {
         std::fs::read(pid.join("environ"))
             .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|v| v == mark.as_bytes()))
     };
-    std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| marked(&entry.path())).count()
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let marked = entries.filter(|entry| marked(&entry.path()));
+    marked.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// SIGKILL to all of [`members`].
+pub fn kill_members(process_id: ProcessId) {
+    for pid in member_pids(process_id) {
+        kill(pid);
+    }
+}
+
+/// SIGKILL; what is gone already is as well.
+pub fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
 /// Bytes of output that are kept.

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 /// The budget. Over it, finished processes lose their output, oldest first; where that is not
 /// enough, a running one keeps less of its own.
 pub struct Budget {
-    limit: u64,
+    limit: AtomicU64,
     used: AtomicU64,
     over: Notify,
 }
@@ -16,13 +16,22 @@ impl Budget {
     /// A budget of `limit` bytes, unused.
     #[must_use]
     pub fn new(limit: u64) -> Self {
-        Self { limit, used: AtomicU64::new(0), over: Notify::new() }
+        Self { limit: AtomicU64::new(limit), used: AtomicU64::new(0), over: Notify::new() }
     }
 
     /// Bytes over the limit.
     #[must_use]
     pub fn excess(&self) -> u64 {
-        self.used.load(Ordering::Relaxed).saturating_sub(self.limit)
+        self.used.load(Ordering::Relaxed).saturating_sub(self.limit())
+    }
+
+    /// Changes the limit: a keeper learns in this way that the workspace keeps too much.
+    pub fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// Resolves when the limit was passed since the last call. One waiter.
@@ -32,7 +41,7 @@ impl Budget {
 
     pub(super) fn add(&self, bytes: u64) {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > self.limit {
+        if before + bytes > self.limit() {
             self.over.notify_one();
         }
     }

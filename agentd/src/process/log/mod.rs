@@ -23,6 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use shared::ids::ProcessId;
 use tokio::sync::watch;
 
@@ -63,8 +64,18 @@ struct State {
     closed: bool,
 }
 
+/// What there is of a log, as its keeper tells the daemon: the daemon reads the files by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogState {
+    total: u64,
+    head_len: u64,
+    segments: Vec<Segment>,
+    marks: u64,
+    closed: bool,
+}
+
 /// Bytes `[start, start + len)`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Segment {
     start: u64,
     len: u64,
@@ -104,21 +115,57 @@ impl OutputLog {
         total: Option<u64>,
         budget: Arc<Budget>,
     ) -> Arc<Self> {
-        let mut segments: VecDeque<Segment> =
-            files.segments.iter().map(|&(start, len)| Segment { start, len }).collect();
-        segments.make_contiguous().sort_by_key(|segment| segment.start);
-        let on_disk = segments.back().map_or(files.head, |last| last.start + last.len);
-        let state = State {
-            total: total.map_or(on_disk, |total| total.max(on_disk)),
-            head_len: files.head,
-            segments,
-            marks: files.marks / marks::MARK_BYTES,
-            closed: true,
-        };
+        let LogState { total, head_len, segments, marks, closed } = files.state(total);
+        let state = State { total, head_len, segments: segments.into(), marks, closed };
         budget.add(state.kept());
         let changed = watch::Sender::new(state.total);
         let limits = Limits::of(0);
         Arc::new(Self { dir, id, limits, state: Mutex::new(state), changed, budget })
+    }
+
+    /// What its keeper tells of it.
+    #[must_use]
+    pub fn state(&self) -> LogState {
+        let state = self.lock();
+        LogState {
+            total: state.total,
+            head_len: state.head_len,
+            segments: state.segments.iter().copied().collect(),
+            marks: state.marks,
+            closed: state.closed,
+        }
+    }
+
+    /// Takes over what its keeper told: the writer is in another process.
+    pub fn mirror(&self, told: LogState) {
+        let mut state = self.lock();
+        let before = state.kept();
+        let LogState { total, head_len, segments, marks, closed } = told;
+        *state = State { total, head_len, segments: segments.into(), marks, closed };
+        let now = state.kept();
+        drop(state);
+        self.budget.add(now.saturating_sub(before));
+        self.budget.remove(before.saturating_sub(now));
+        self.changed.send_replace(total);
+    }
+
+    /// Takes over what is on disk: the writer is gone, and what it told last may be old.
+    pub fn settle(&self, files: &LogFiles, total: Option<u64>) {
+        self.mirror(files.state(total));
+    }
+
+    /// Its writer is there after all.
+    pub(in crate::process) fn reopen(&self) {
+        self.lock().closed = false;
+    }
+
+    /// The segment at `start` was dropped by the writer, and with it everything before.
+    fn forget_through(&self, start: u64) {
+        let mut state = self.lock();
+        while state.segments.front().is_some_and(|first| first.start <= start) {
+            let gone = state.segments.pop_front().map_or(0, |segment| segment.len);
+            self.budget.remove(gone);
+        }
     }
 
     /// Length and what is kept.
@@ -207,6 +254,26 @@ pub struct LogFiles {
 }
 
 impl LogFiles {
+    /// What a log whose writer is gone consists of.
+    fn state(&self, total: Option<u64>) -> LogState {
+        let mut segments: Vec<Segment> =
+            self.segments.iter().map(|&(start, len)| Segment { start, len }).collect();
+        segments.sort_by_key(|segment| segment.start);
+        let on_disk = segments.last().map_or(self.head, |last| last.start + last.len);
+        LogState {
+            total: total.map_or(on_disk, |total| total.max(on_disk)),
+            head_len: self.head,
+            segments,
+            marks: self.marks / marks::MARK_BYTES,
+            closed: true,
+        }
+    }
+
+    /// The files of one log in `dir`.
+    pub fn of(dir: &Path, id: ProcessId) -> io::Result<Self> {
+        Ok(Self::scan(dir)?.remove(&id).unwrap_or_default())
+    }
+
     /// Everything in `dir`, by process. Unknown names are left alone.
     pub fn scan(dir: &Path) -> io::Result<std::collections::HashMap<ProcessId, Self>> {
         let mut found = std::collections::HashMap::<ProcessId, Self>::new();

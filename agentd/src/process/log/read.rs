@@ -41,7 +41,8 @@ impl OutputLog {
     /// A run never crosses a file or a gap: ask again for what follows.
     pub fn read(&self, offset: u64, max: usize) -> io::Result<Option<Piece>> {
         loop {
-            let (path, at, room) = match self.place(offset) {
+            let place = self.place(offset);
+            let (path, at, room) = match place {
                 Place::End => return Ok(None),
                 Place::Dropped { to } => return Ok(Some(Piece::Gap { from: offset, to })),
                 Place::Head { room } => (self.head_path(), offset, room),
@@ -51,12 +52,12 @@ impl OutputLog {
             let mut bytes = vec![0; len];
             match File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, at)) {
                 Ok(()) => return Ok(Some(Piece::Bytes { offset, bytes })),
-                // It was dropped in between; the state says so now.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    if !matches!(self.place(offset), Place::Dropped { .. }) {
-                        return Err(error);
-                    }
-                }
+                // It was dropped in between. Its keeper may not have told yet.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match place {
+                    Place::Segment { start, .. } => self.forget_through(start),
+                    _ if matches!(self.place(offset), Place::Dropped { .. }) => {}
+                    _ => return Err(error),
+                },
                 Err(error) => return Err(error),
             }
         }

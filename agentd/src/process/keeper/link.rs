@@ -1,0 +1,134 @@
+//! The keeper's end of its socket: frames in and out, never waited for by blocking.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bytes::{Buf, BytesMut};
+use rustix::io::Errno;
+use shared::ids::OpId;
+use shared::limits::STDIN_WRITE_MAX_BYTES;
+use shared::wire::{Frame, FrameDecoder, FrameKind};
+
+use super::protocol::{Asked, Said, UNSEEN_MAX};
+
+/// Answers that a daemon may leave unread before it is taken for gone, in bytes.
+const OUT_MAX_BYTES: usize = 64 * 1024;
+
+/// One daemon that is attached.
+pub(super) struct Link {
+    socket: OwnedFd,
+    decoder: FrameDecoder,
+    out: BytesMut,
+    unseen: u32,
+    /// An input whose bytes are coming.
+    receiving: Option<Receiving>,
+}
+
+struct Receiving {
+    ask: u64,
+    op: OpId,
+    len: u64,
+    close: bool,
+    data: Vec<u8>,
+}
+
+/// What a daemon asks, whole.
+pub(super) enum Request {
+    Seen { squeeze: bool },
+    Input { ask: u64, op: OpId, data: Vec<u8>, close: bool },
+    Signal { ask: u64, op: Option<OpId>, number: i32 },
+    Release,
+}
+
+/// The daemon is gone, or does not keep to the protocol, which is the same.
+pub(super) struct Gone;
+
+impl Link {
+    /// Takes over a connected socket.
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        // Whoever blocks on a daemon is no supervisor; a socket can always be set so.
+        let _ = rustix::io::ioctl_fionbio(&socket, true);
+        let decoder = FrameDecoder::new();
+        Self { socket, decoder, out: BytesMut::new(), unseen: 0, receiving: None }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    pub(super) fn has_more_to_say(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Whether the daemon has seen enough of what was told to be told more.
+    pub(super) const fn takes_status(&self) -> bool {
+        self.unseen < UNSEEN_MAX
+    }
+
+    /// Sends what can be sent now.
+    pub(super) fn say(&mut self, said: &Said) -> Result<(), Gone> {
+        if matches!(said, Said::Status(_)) {
+            self.unseen += 1;
+        }
+        Frame::message(said).write_to(&mut self.out).map_err(|_| Gone)?;
+        self.flush()
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), Gone> {
+        while !self.out.is_empty() {
+            match rustix::net::send(&self.socket, &self.out, rustix::net::SendFlags::NOSIGNAL) {
+                Ok(sent) => self.out.advance(sent),
+                Err(Errno::AGAIN) if self.out.len() <= OUT_MAX_BYTES => break,
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Gone),
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that has come.
+    pub(super) fn requests(&mut self) -> Result<Vec<Request>, Gone> {
+        let mut bytes = [0; 4096];
+        let mut requests = Vec::new();
+        loop {
+            match rustix::io::read(&self.socket, &mut bytes) {
+                Ok(0) => return Err(Gone),
+                Ok(read) => self.decoder.push(&bytes[..read]),
+                Err(Errno::AGAIN) => return Ok(requests),
+                Err(Errno::INTR) => continue,
+                Err(_) => return Err(Gone),
+            }
+            while let Some(frame) = self.decoder.next_frame().map_err(|_| Gone)? {
+                requests.extend(self.take(&frame)?);
+            }
+        }
+    }
+
+    fn take(&mut self, frame: &Frame) -> Result<Option<Request>, Gone> {
+        if frame.kind == FrameKind::Raw {
+            let receiving = self.receiving.as_mut().ok_or(Gone)?;
+            receiving.data.extend_from_slice(&frame.body);
+            return Ok(self.received());
+        }
+        // A message of a later version is passed over.
+        let Ok(asked) = shared::wire::decode::<Asked>(&frame.body) else { return Ok(None) };
+        Ok(match asked {
+            Asked::Seen { squeeze } => {
+                self.unseen = self.unseen.saturating_sub(1);
+                Some(Request::Seen { squeeze })
+            }
+            Asked::Input { len, .. } if len > STDIN_WRITE_MAX_BYTES as u64 => return Err(Gone),
+            Asked::Input { ask, op, len, close } => {
+                self.receiving = Some(Receiving { ask, op, len, close, data: Vec::new() });
+                self.received()
+            }
+            Asked::Signal { ask, op, number } => Some(Request::Signal { ask, op, number }),
+            Asked::Release => Some(Request::Release),
+        })
+    }
+
+    fn received(&mut self) -> Option<Request> {
+        let whole = self.receiving.take_if(|input| input.data.len() as u64 >= input.len)?;
+        let Receiving { ask, op, close, data, .. } = whole;
+        Some(Request::Input { ask, op, data, close })
+    }
+}

@@ -1,0 +1,455 @@
+//! The keeper itself: one thread, one poll, one process to look after.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use rustix::process::Pid;
+use shared::clock::{Clock, SystemClock};
+use shared::ids::OpId;
+use shared::protocol::process::{Exit, OutputStream};
+use std::time::Instant;
+
+use super::exec::{self, Executed};
+use super::image::{Head, Image};
+use super::input::Input;
+use super::link::{Gone, Link, Request};
+use super::machine::{Effect, Event, KeeperMachine, Phase};
+use super::protocol::{Leader, Life, Refusal, Said, Status, VERSION};
+use super::record::{self, Note, Usage};
+use crate::process::log::{Budget, LogWriter, OutputLog};
+use crate::process::tree;
+
+/// One read: what a pipe holds by default.
+const READ_BYTES: usize = 64 * 1024;
+/// A flooded pipe is made this large, so that reader and writer meet less often.
+const BULK_PIPE_BYTES: usize = 1024 * 1024;
+/// Signal operations that are remembered for a daemon that asks again.
+const REMEMBERED: usize = 16;
+
+/// What a keeper is made of: descriptors that the daemon has prepared.
+pub(super) struct Order {
+    pub(super) image: OwnedFd,
+    pub(super) link: OwnedFd,
+    pub(super) listener: OwnedFd,
+    pub(super) record: OwnedFd,
+    pub(super) cwd: OwnedFd,
+    pub(super) file: Option<OwnedFd>,
+}
+
+struct Keeper {
+    head: Head,
+    machine: KeeperMachine,
+    life: Life,
+    leader: Option<Pid>,
+    ended_at: Option<Instant>,
+    log: Arc<OutputLog>,
+    budget: Arc<Budget>,
+    /// Gone when the output is complete.
+    writer: Option<LogWriter>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    pipes: Vec<u64>,
+    buffer: Vec<u8>,
+    input: Input,
+    listener: OwnedFd,
+    link: Option<Link>,
+    /// The daemon has not been told everything.
+    has_news: bool,
+    record: File,
+    signalled: VecDeque<OpId>,
+    children: SignalFd,
+    clock: SystemClock,
+}
+
+/// Keeps one process from its start to its end, and to the moment at which a daemon knows of it.
+pub(super) fn keep(order: Order) -> std::io::Result<()> {
+    let Order { image, link, listener, record, cwd, file } = order;
+    let _ = rustix::thread::set_name(c"agentd-keeper");
+    let _ = rustix::process::setsid();
+    // What the process leaves behind stays beneath its keeper.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    let children = watch_children()?;
+    let image = Image::read(image)?;
+    let head = image.head.clone();
+    let budget = Arc::new(Budget::new(u64::MAX));
+    let log = OutputLog::new(
+        head.output_dir.as_path().into(),
+        head.process,
+        head.kept_bytes,
+        Arc::clone(&budget),
+    );
+    let mut keeper = Keeper {
+        head,
+        machine: KeeperMachine::new(),
+        life: Life::Preparing,
+        leader: None,
+        ended_at: None,
+        writer: Some(LogWriter::new(Arc::clone(&log))),
+        log,
+        budget,
+        stdout: None,
+        stderr: None,
+        pipes: Vec::new(),
+        buffer: Vec::new(),
+        input: Input::default(),
+        listener,
+        link: Some(Link::new(link)),
+        has_news: false,
+        record: File::from(record),
+        signalled: VecDeque::new(),
+        children,
+        clock: SystemClock,
+    };
+    // Before the exec: without this note nothing was ever executed.
+    record::append(&mut keeper.record, &Note::Begun)?;
+    let event = match exec::execute(&image, &cwd, file) {
+        Ok(executed) => keeper.take_over(executed),
+        Err(refusal) => keeper.refused(refusal),
+    };
+    drop((image, cwd));
+    keeper.greet();
+    keeper.apply(event);
+    while keeper.machine.phase() != Phase::Left {
+        keeper.turn();
+    }
+    Ok(())
+}
+
+fn watch_children() -> std::io::Result<SignalFd> {
+    // The forker ignores its children; a keeper must learn how its child ends.
+    #[expect(unsafe_code, reason = "a signal's disposition")]
+    // SAFETY: the default disposition runs no code of ours.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    // What asks everybody to end, such as a machine that goes down, is for the program: its keeper
+    // writes down how it ended.
+    let mut held = mask;
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        held.add(signal);
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&held), None)?;
+    Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
+impl Keeper {
+    fn take_over(&mut self, executed: Executed) -> Event {
+        let Executed { pid, stdout, stderr, stdin } = executed;
+        let number = u32::try_from(pid.as_raw_pid()).unwrap_or(0);
+        let start_time = tree::start_time(number).unwrap_or(0);
+        let boot_id = self.head.boot_id.clone();
+        self.life = Life::Running(Leader { pid: number, start_time, boot_id });
+        self.leader = Some(pid);
+        self.pipes = [&stdout, &stderr]
+            .into_iter()
+            .filter_map(|pipe| rustix::fs::fstat(pipe).ok())
+            .map(|stat| stat.st_ino)
+            .collect();
+        (self.stdout, self.stderr) = (Some(stdout), Some(stderr));
+        self.input = Input::new(stdin);
+        self.buffer = vec![0; READ_BYTES];
+        Event::Executed
+    }
+
+    fn refused(&mut self, refusal: Refusal) -> Event {
+        self.life = Life::NotExecuted(refusal);
+        self.writer = None;
+        Event::NotExecuted
+    }
+
+    /// Waits for something to happen and does what it asks for.
+    fn turn(&mut self) {
+        self.tell();
+        let Ready { children, stdout, stderr, stdin, listener, link } = self.wait();
+        // Two pipes have no common order: what came within one turn is told with standard output
+        // first, always.
+        if stdout {
+            self.read(OutputStream::Stdout);
+        }
+        if stderr {
+            self.read(OutputStream::Stderr);
+        }
+        if children {
+            self.reap();
+        }
+        if listener {
+            self.accept();
+        }
+        if link {
+            self.listen();
+        }
+        let is_late = self.input.deadline().is_some_and(|until| self.clock.now() >= until);
+        if stdin || is_late {
+            self.pump();
+        }
+    }
+
+    fn wait(&self) -> Ready {
+        let link_flags = match &self.link {
+            Some(link) if link.has_more_to_say() => PollFlags::IN | PollFlags::OUT,
+            _ => PollFlags::IN,
+        };
+        let sources: [(Option<BorrowedFd<'_>>, PollFlags); 6] = [
+            (Some(self.children.as_fd()), PollFlags::IN),
+            (self.stdout.as_ref().map(AsFd::as_fd), PollFlags::IN),
+            (self.stderr.as_ref().map(AsFd::as_fd), PollFlags::IN),
+            (self.input.wanted(), PollFlags::OUT),
+            (Some(self.listener.as_fd()), PollFlags::IN),
+            (self.link.as_ref().map(Link::fd), link_flags),
+        ];
+        let mut places = [false; 6];
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(sources.len());
+        for (fd, flags) in &sources {
+            fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, *flags)));
+        }
+        let timeout = self.input.deadline().map(|until| {
+            let left = until.saturating_duration_since(self.clock.now());
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(1),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        // An interrupted wait looks again.
+        if rustix::event::poll(&mut fds, timeout.as_ref()).is_ok() {
+            let mut polled = fds.iter();
+            for (place, (fd, _)) in places.iter_mut().zip(&sources) {
+                *place = fd.is_some() && polled.next().is_some_and(|fd| !fd.revents().is_empty());
+            }
+        }
+        let [children, stdout, stderr, stdin, listener, link] = places;
+        Ready { children, stdout, stderr, stdin, listener, link }
+    }
+
+    /// One read of one pipe into the log.
+    fn read(&mut self, stream: OutputStream) {
+        let pipe = match stream {
+            OutputStream::Stdout => &mut self.stdout,
+            OutputStream::Stderr => &mut self.stderr,
+        };
+        let Some(fd) = pipe else { return };
+        match rustix::io::read(&*fd, &mut self.buffer[..]) {
+            Ok(read) if read > 0 => {
+                if read == self.buffer.len() {
+                    // Refused when the user has many large pipes; a small one works as well.
+                    let _ = rustix::pipe::fcntl_setpipe_size(&*fd, BULK_PIPE_BYTES);
+                }
+                if let Some(writer) = &mut self.writer {
+                    writer.append(stream, &self.buffer[..read]);
+                }
+                self.has_news = true;
+                return;
+            }
+            Err(Errno::AGAIN | Errno::INTR) => return,
+            _ => *pipe = None,
+        }
+        if self.stdout.is_none() && self.stderr.is_none() {
+            // Closes the log.
+            self.writer = None;
+            self.buffer = Vec::new();
+            self.apply(Event::OutputEnded);
+        }
+    }
+
+    /// Reaps the leader, and whatever it left behind that ends.
+    fn reap(&mut self) {
+        while let Ok(Some(_)) = self.children.read_signal() {}
+        loop {
+            let mut status = 0;
+            #[expect(unsafe_code, reason = "only wait4 tells what a child has used")]
+            // SAFETY: both pointers lead to values that live; the structure may be all zeros.
+            let (pid, usage) = unsafe {
+                let mut usage: libc::rusage = std::mem::zeroed();
+                let pid = libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage);
+                (pid, usage)
+            };
+            if pid <= 0 {
+                return;
+            }
+            if self.leader.is_some_and(|leader| leader.as_raw_pid() == pid) {
+                self.leader_ended(exit_of(status), usage_of(&usage));
+            }
+        }
+    }
+
+    fn leader_ended(&mut self, exit: Exit, usage: Usage) {
+        self.leader = None;
+        self.ended_at = Some(self.clock.now());
+        self.input.close();
+        if let Life::Running(leader) = &self.life {
+            self.life = Life::Ended { leader: leader.clone(), exit, ago_ms: 0 };
+        }
+        // A full disk costs the note; a daemon that is attached is told anyway.
+        let note = Note::Exited { exit, at_ms: self.clock.now_ms(), usage };
+        let _ = record::append(&mut self.record, &note);
+        self.apply(Event::LeaderEnded);
+    }
+
+    fn accept(&mut self) {
+        let Ok(socket) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) else {
+            return;
+        };
+        // The directory is private; this is for one that was opened up by mistake.
+        let peer = rustix::net::sockopt::socket_peercred(&socket).map(|peer| peer.uid);
+        if peer.is_ok_and(|uid| uid == rustix::process::geteuid()) {
+            // The state directory is locked by one daemon: an earlier one is gone or going.
+            self.link = Some(Link::new(socket));
+            self.greet();
+            self.apply(Event::Attached);
+        }
+    }
+
+    fn greet(&mut self) {
+        let hello = Said::Hello {
+            version: VERSION,
+            process: self.head.process,
+            keeper: std::process::id(),
+            has_input: self.input.is_open(),
+        };
+        self.say(&hello);
+        self.has_news = true;
+    }
+
+    fn listen(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let asked = link.flush().and_then(|()| link.requests());
+        let Ok(requests) = asked else { return self.lose_link() };
+        for request in requests {
+            match request {
+                Request::Seen { squeeze } => {
+                    self.budget.set_limit(if squeeze { 0 } else { u64::MAX });
+                }
+                Request::Input { ask, op, data, close } => {
+                    if let Some(answer) = self.input.add(ask, op, data, close) {
+                        self.say(&answer);
+                    }
+                    self.pump();
+                }
+                Request::Signal { ask, op, number } => {
+                    let is_sent = self.signal(op, number);
+                    self.say(&Said::Signalled { ask, is_sent });
+                }
+                Request::Release => self.apply(Event::Released),
+            }
+        }
+    }
+
+    /// Signals the group. While the leader is not reaped its pid can be nobody else's.
+    fn signal(&mut self, op: Option<OpId>, number: i32) -> bool {
+        if op.is_some_and(|op| self.signalled.contains(&op)) {
+            return true;
+        }
+        let Some(leader) = self.leader else { return false };
+        #[expect(unsafe_code, reason = "the safe wrappers know named signals only")]
+        // SAFETY: kill takes two numbers and touches no memory.
+        let is_sent = unsafe { libc::kill(-leader.as_raw_pid(), number) } == 0;
+        if let (Some(op), true) = (op, is_sent) {
+            self.signalled.push_back(op);
+            if self.signalled.len() > REMEMBERED {
+                self.signalled.pop_front();
+            }
+        }
+        is_sent
+    }
+
+    fn pump(&mut self) {
+        for answer in self.input.pump(self.clock.now()) {
+            self.say(&answer);
+        }
+    }
+
+    fn tell(&mut self) {
+        if !self.has_news || !self.link.as_ref().is_some_and(Link::takes_status) {
+            return;
+        }
+        self.has_news = false;
+        let mut life = self.life.clone();
+        if let (Life::Ended { ago_ms, .. }, Some(at)) = (&mut life, self.ended_at) {
+            let ago = self.clock.now().saturating_duration_since(at);
+            *ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+        }
+        let status = Status { life, output: self.log.state(), pipes: self.pipes.clone() };
+        self.say(&Said::Status(status));
+    }
+
+    fn say(&mut self, said: &Said) {
+        if let Some(link) = &mut self.link
+            && let Err(Gone) = link.say(said)
+        {
+            self.lose_link();
+        }
+    }
+
+    fn lose_link(&mut self) {
+        self.link = None;
+        self.budget.set_limit(u64::MAX);
+        self.apply(Event::Detached);
+    }
+
+    fn apply(&mut self, event: Event) {
+        for effect in self.machine.apply(event) {
+            match effect {
+                Effect::RecordRunning => {
+                    if let Life::Running(leader) = &self.life {
+                        let note = Note::Running(leader.clone());
+                        let _ = record::append(&mut self.record, &note);
+                    }
+                }
+                // A leader's end is noted where its exit code is known.
+                Effect::RecordEnd => {
+                    if let Life::NotExecuted(refusal) = self.life {
+                        let _ = record::append(&mut self.record, &Note::NotExecuted(refusal));
+                    }
+                }
+                Effect::RecordComplete => {
+                    let total = self.log.extent().total;
+                    let _ = record::append(&mut self.record, &Note::Complete { total });
+                }
+                Effect::Sync => {
+                    let _ = self.record.sync_data();
+                }
+                Effect::Tell => self.has_news = true,
+                Effect::Leave | Effect::Stale => {}
+            }
+        }
+    }
+}
+
+/// Which sources have something.
+#[expect(clippy::struct_excessive_bools, reason = "one for each source of a poll")]
+struct Ready {
+    children: bool,
+    stdout: bool,
+    stderr: bool,
+    stdin: bool,
+    listener: bool,
+    link: bool,
+}
+
+fn exit_of(status: i32) -> Exit {
+    if libc::WIFSIGNALED(status) {
+        let (signal, core) = (libc::WTERMSIG(status), libc::WCOREDUMP(status));
+        Exit::Signal { signal, core }
+    } else {
+        Exit::Code { code: libc::WEXITSTATUS(status) }
+    }
+}
+
+fn usage_of(usage: &libc::rusage) -> Usage {
+    let ms =
+        |time: libc::timeval| u64::try_from(time.tv_sec * 1000 + time.tv_usec / 1000).unwrap_or(0);
+    Usage {
+        user_ms: ms(usage.ru_utime),
+        system_ms: ms(usage.ru_stime),
+        max_rss_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
+    }
+}

@@ -1,0 +1,254 @@
+//! The daemon's end of the link to one keeper: what it tells goes into the table, what is asked of
+//! it is answered.
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shared::clock::Clock;
+use shared::ids::OpId;
+use shared::lifecycle::Lifecycle;
+use shared::protocol::process::{Exit, StdinWritten};
+use shared::protocol::{ErrorCode, WireError};
+use shared::wire::{Frame, FrameReader, FrameWriter, WriteError};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::keeper::protocol::{Asked, InputOutcome, Leader, Life, Refusal, Said, Status, VERSION};
+use super::log::Budget;
+use super::stdin::{self, StdinWriter};
+use super::table::Process;
+
+/// Requests that may wait for the link. Each is one operation of the control plane.
+const QUEUE: usize = 16;
+
+/// Asks one keeper. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct KeeperHandle {
+    asks: mpsc::Sender<Ask>,
+}
+
+/// What the daemon knows of a leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing yet.
+    Nothing,
+    /// It was not executed.
+    NotExecuted(Refusal),
+    /// It runs.
+    Running(Leader),
+    /// It ended.
+    Ended { leader: Leader, exit: Exit, at_ms: i64 },
+    /// Its keeper is gone: what it wrote down decides.
+    Gone,
+}
+
+enum Ask {
+    Input { op: OpId, data: Vec<u8>, close: bool, answer: Answer },
+    Signal { op: Option<OpId>, number: i32, answer: oneshot::Sender<bool> },
+    Release,
+}
+
+type Answer = oneshot::Sender<Result<StdinWritten, WireError>>;
+
+/// Owns the socket of one keeper.
+pub(super) struct KeeperLink {
+    process: Arc<Process>,
+    frames: FrameReader<OwnedReadHalf>,
+    sink: FrameWriter<OwnedWriteHalf>,
+    asks: mpsc::Receiver<Ask>,
+    handle: KeeperHandle,
+    seen: watch::Sender<Seen>,
+    inputs: HashMap<u64, (usize, Answer)>,
+    signals: HashMap<u64, oneshot::Sender<bool>>,
+    next_ask: u64,
+    is_released: bool,
+    parts: LinkParts,
+}
+
+/// What a link needs of the service.
+pub(super) struct LinkParts {
+    pub(super) budget: Arc<Budget>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) lifecycle: Lifecycle,
+}
+
+impl KeeperHandle {
+    /// Writes all of `data` to standard input, then closes it when `close`. The same operation is
+    /// written once, also by a daemon that asks again.
+    pub(super) async fn write(
+        &self,
+        op: OpId,
+        data: Vec<u8>,
+        close: bool,
+    ) -> Result<StdinWritten, WireError> {
+        let (answer, written) = oneshot::channel();
+        // A link that is gone is a process that has ended.
+        let _ = self.asks.send(Ask::Input { op, data, close, answer }).await;
+        written.await.unwrap_or_else(|_| Err(stdin::closed()))
+    }
+
+    /// Signals the group; false when the leader was gone.
+    pub(super) async fn signal(&self, op: Option<OpId>, number: i32) -> bool {
+        let (answer, sent) = oneshot::channel();
+        let _ = self.asks.send(Ask::Signal { op, number, answer }).await;
+        sent.await.unwrap_or(false)
+    }
+
+    /// Lets the keeper go: everything it knows is on record.
+    pub(super) async fn release(&self) {
+        let _ = self.asks.send(Ask::Release).await;
+    }
+}
+
+impl KeeperLink {
+    /// The link over `stream`, its handle, and what it will see.
+    pub(super) fn new(
+        process: Arc<Process>,
+        stream: StdUnixStream,
+        parts: LinkParts,
+    ) -> std::io::Result<(Self, KeeperHandle, watch::Receiver<Seen>)> {
+        stream.set_nonblocking(true)?;
+        let (read, write) = UnixStream::from_std(stream)?.into_split();
+        let (asks, receiver) = mpsc::channel(QUEUE);
+        let handle = KeeperHandle { asks };
+        let (seen, seeing) = watch::channel(Seen::Nothing);
+        let link = Self {
+            process,
+            frames: FrameReader::new(read),
+            sink: FrameWriter::new(write),
+            asks: receiver,
+            handle: handle.clone(),
+            seen,
+            inputs: HashMap::new(),
+            signals: HashMap::new(),
+            next_ask: 0,
+            is_released: false,
+            parts,
+        };
+        Ok((link, handle, seeing))
+    }
+
+    /// Serves until the keeper has gone or the daemon stops. The keeper stays.
+    pub(super) async fn run(mut self) {
+        let soft = self.parts.lifecycle.soft();
+        tokio::select! {
+            () = soft.cancelled() => return,
+            () = self.serve() => {}
+        }
+        self.process.detail().stdin = None;
+        self.seen.send_replace(Seen::Gone);
+    }
+
+    async fn serve(&mut self) {
+        loop {
+            let served = tokio::select! {
+                frame = self.frames.next() => match frame {
+                    Ok(Some(frame)) => self.take(&frame).await,
+                    Ok(None) | Err(_) => return,
+                },
+                Some(ask) = self.asks.recv() => self.ask(ask).await,
+            };
+            if served.is_err() || self.is_released {
+                return;
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: &Frame) -> Result<(), WriteError> {
+        match shared::wire::decode::<Said>(&frame.body) {
+            Ok(Said::Hello { version, keeper, has_input, .. }) => {
+                if version != VERSION {
+                    tracing::info!(version, "a keeper of another version");
+                }
+                self.process.detail().keeper_pid = Some(keeper);
+                if has_input {
+                    let (writer, handle) = StdinWriter::new(self.handle.clone());
+                    self.process.detail().stdin = Some(handle);
+                    self.parts.lifecycle.spawn_serving("process.stdin", writer.run());
+                }
+            }
+            Ok(Said::Status(status)) => {
+                self.learn(status);
+                let squeeze = self.parts.budget.excess() > 0;
+                self.sink.write(&Frame::message(&Asked::Seen { squeeze })).await?;
+            }
+            Ok(Said::Written { ask, written, outcome }) => {
+                if let Some((len, answer)) = self.inputs.remove(&ask) {
+                    // A caller that has gone away needs no answer.
+                    let _ = answer.send(written_of(written, len, outcome));
+                }
+            }
+            Ok(Said::Signalled { ask, is_sent }) => {
+                if let Some(answer) = self.signals.remove(&ask) {
+                    let _ = answer.send(is_sent);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a keeper's message is passed over"),
+        }
+        Ok(())
+    }
+
+    /// The output before the end: "exited" implies that the output is final.
+    fn learn(&self, status: Status) {
+        let Status { life, output, pipes } = status;
+        self.process.detail().pipes = pipes;
+        self.process.log.mirror(output);
+        let seen = match life {
+            Life::Preparing => return,
+            Life::NotExecuted(refusal) => Seen::NotExecuted(refusal),
+            Life::Running(leader) => Seen::Running(leader),
+            Life::Ended { leader, exit, ago_ms } => {
+                if matches!(*self.seen.borrow(), Seen::Ended { .. }) {
+                    return; // it was told before, and its time with it
+                }
+                let ago_ms = i64::try_from(ago_ms).unwrap_or(0);
+                let at_ms = self.parts.clock.now_ms().saturating_sub(ago_ms);
+                Seen::Ended { leader, exit, at_ms }
+            }
+        };
+        self.seen.send_if_modified(|before| {
+            let is_news = *before != seen;
+            *before = seen;
+            is_news
+        });
+    }
+
+    async fn ask(&mut self, ask: Ask) -> Result<(), WriteError> {
+        self.next_ask += 1;
+        let number = self.next_ask;
+        match ask {
+            Ask::Input { op, data, close, answer } => {
+                self.inputs.insert(number, (data.len(), answer));
+                let len = data.len() as u64;
+                let input = Asked::Input { ask: number, op, len, close };
+                self.sink.write(&Frame::message(&input)).await?;
+                self.sink.write_raw(Bytes::from(data)).await
+            }
+            Ask::Signal { op, number: signal, answer } => {
+                self.signals.insert(number, answer);
+                let asked = Asked::Signal { ask: number, op, number: signal };
+                self.sink.write(&Frame::message(&asked)).await
+            }
+            Ask::Release => {
+                self.is_released = true;
+                self.sink.write(&Frame::message(&Asked::Release)).await
+            }
+        }
+    }
+}
+
+fn written_of(written: u64, len: usize, outcome: InputOutcome) -> Result<StdinWritten, WireError> {
+    match outcome {
+        InputOutcome::Done => Ok(StdinWritten { written }),
+        InputOutcome::Closed => Err(stdin::closed().with("written", written)),
+        InputOutcome::Blocked => {
+            let text = format!(
+                "the process does not read its standard input: {written} of {len} bytes were taken"
+            );
+            Err(WireError::failed(ErrorCode::StdinBlocked, text).with("written", written))
+        }
+    }
+}

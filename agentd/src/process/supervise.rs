@@ -1,0 +1,235 @@
+//! Making keepers, and finding those that an earlier daemon made.
+//!
+//! ```text
+//! processes/keepers/lock              held by the forker: while it is, more keepers may come
+//! processes/keepers/<id>/socket       the keeper listens here
+//! processes/keepers/<id>/record       what it wrote down
+//! ```
+//!
+//! A forker works off its orders and ends when its daemon has gone. The next daemon waits for that
+//! before it looks for keepers: so it sees all of them, and a start whose keeper wrote nothing down
+//! was provably never executed.
+
+use std::ffi::CString;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use shared::ids::ProcessId;
+use shared::protocol::process::Stdin;
+
+use super::error::StartError;
+use super::keeper::image::{self, Head, InputKind};
+use super::keeper::record::Kept;
+use super::launch::Launch;
+
+/// First argument of the program that makes keepers; see [`super::run_forker`].
+pub const FORKER_ARGUMENT: &str = "keeper-forker";
+
+/// How long an earlier daemon's forker is waited for, in steps of [`LOCK_PAUSE`].
+const LOCK_TRIES: u32 = 2_000;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// Connections that wait for a keeper to accept; there is one daemon.
+const BACKLOG: i32 = 4;
+
+/// The program that makes keepers: `agentd` itself, with [`FORKER_ARGUMENT`].
+#[derive(Clone, Debug)]
+pub struct KeeperProgram {
+    path: PathBuf,
+}
+
+/// Makes keepers and finds them.
+pub(super) struct Supervisor {
+    program: KeeperProgram,
+    dir: PathBuf,
+    boot_id: String,
+    forker: Mutex<Forker>,
+}
+
+struct Forker {
+    orders: OwnedFd,
+    child: Child,
+}
+
+impl KeeperProgram {
+    /// The program that runs now, also when its file was replaced meanwhile.
+    #[must_use]
+    pub fn own() -> Self {
+        Self::at("/proc/self/exe")
+    }
+
+    /// The `agentd` at `path`. For programs that are not `agentd`, such as tests.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+}
+
+impl Supervisor {
+    /// Waits for the end of an earlier forker and starts one. Blocks.
+    pub(super) fn open(program: KeeperProgram, dir: PathBuf, boot_id: String) -> io::Result<Self> {
+        create_private(&dir)?;
+        let forker = Forker::start(&program, &dir)?;
+        Ok(Self { program, dir, boot_id, forker: Mutex::new(forker) })
+    }
+
+    pub(super) fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// Orders a keeper that executes `launch`. Gives the daemon's end of the link to it; whether the
+    /// program runs is told there.
+    pub(super) fn order(
+        &self,
+        process: ProcessId,
+        launch: &Launch,
+        output_dir: &Path,
+    ) -> Result<UnixStream, StartError> {
+        let program: &CString = launch
+            .program
+            .as_ref()
+            .map_err(|cause| StartError::Spawn { program: launch.name.clone(), cause: *cause })?;
+        let (input, data) = match &launch.stdin {
+            Stdin::Closed => (InputKind::Closed, None),
+            Stdin::Open => (InputKind::Open, None),
+            Stdin::Bytes { data } => (InputKind::File, Some(image::memory_file(data))),
+        };
+        let data = data.transpose().map_err(StartError::of_io)?;
+        let head = Head::new(process, output_dir, launch.output_kept_bytes, &self.boot_id, input);
+        let image = image::write(head, program, &launch.argv, &launch.env);
+        let image = image.map_err(StartError::of_io)?;
+        let (listener, record) = self.prepare(process).map_err(StartError::of_io)?;
+        let (ours, theirs) = UnixStream::pair().map_err(StartError::of_io)?;
+        let mut fds: Vec<BorrowedFd<'_>> = vec![
+            image.as_fd(),
+            theirs.as_fd(),
+            listener.as_fd(),
+            record.as_fd(),
+            launch.cwd.fd.as_fd(),
+        ];
+        fds.extend(data.as_ref().map(AsFd::as_fd));
+        self.send(&fds).map_err(StartError::of_io)?;
+        Ok(ours)
+    }
+
+    /// The directory of one keeper: its socket, listening, and its record, empty.
+    fn prepare(&self, process: ProcessId) -> io::Result<(OwnedFd, File)> {
+        let path = self.dir_of(process);
+        create_private(&path)?;
+        let dir = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let record = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path.join("record"))?;
+        let (flags, stream) = (SocketFlags::CLOEXEC, SocketType::STREAM);
+        let listener = rustix::net::socket_with(AddressFamily::UNIX, stream, flags, None)?;
+        rustix::net::bind(&listener, &socket_in(&dir)?)?;
+        rustix::net::listen(&listener, BACKLOG)?;
+        Ok((listener, record))
+    }
+
+    fn send(&self, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut forker = self.lock();
+        match super::keeper::send(&forker.orders, fds) {
+            Err(Errno::PIPE | Errno::CONNRESET) => {
+                tracing::warn!("the program that makes keepers has ended; it is started again");
+                let _ = forker.child.wait();
+                *forker = Forker::start(&self.program, &self.dir)?;
+                Ok(super::keeper::send(&forker.orders, fds)?)
+            }
+            sent => Ok(sent?),
+        }
+    }
+
+    /// Connects to the keeper of `process`; none when there is none any more.
+    pub(super) fn find(&self, process: ProcessId) -> Option<UnixStream> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(self.dir_of(process), flags, Mode::empty()).ok()?;
+        let (flags, stream) = (SocketFlags::CLOEXEC, SocketType::STREAM);
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, stream, flags, None).ok()?;
+        rustix::net::connect(&socket, &socket_in(&dir).ok()?).ok()?;
+        let peer = rustix::net::sockopt::socket_peercred(&socket).ok()?;
+        (peer.uid == rustix::process::geteuid()).then(|| socket.into())
+    }
+
+    /// What the keeper of `process` wrote down.
+    pub(super) fn kept(&self, process: ProcessId) -> Kept {
+        Kept::read(&self.dir_of(process).join("record"))
+    }
+
+    /// Every process that has a keeper's directory.
+    pub(super) fn all(&self) -> io::Result<Vec<ProcessId>> {
+        let entries = std::fs::read_dir(&self.dir)?;
+        let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Ok(ids.collect())
+    }
+
+    /// Removes what a keeper had. Its record must be elsewhere.
+    pub(super) fn remove(&self, process: ProcessId) {
+        let dir = self.dir_of(process);
+        // What is left is removed at the next start.
+        for file in ["socket", "record"] {
+            let _ = std::fs::remove_file(dir.join(file));
+        }
+        let _ = std::fs::remove_dir(dir);
+    }
+
+    fn dir_of(&self, process: ProcessId) -> PathBuf {
+        self.dir.join(process.to_string())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Forker> {
+        self.forker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Forker {
+    fn start(program: &KeeperProgram, dir: &Path) -> io::Result<Self> {
+        let lock = lock(&dir.join("lock"))?;
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let (orders, theirs) = rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
+        let child = Command::new(&program.path)
+            .arg(FORKER_ARGUMENT)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::from(lock))
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { orders, child })
+    }
+}
+
+/// Waits for the lock. It belongs to the open file: the forker has it for as long as it lives.
+fn lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::other("the program that made an earlier daemon's keepers does not end"))
+}
+
+/// Through the directory's descriptor: a state directory may be deeper than a socket address.
+fn socket_in(dir: &OwnedFd) -> rustix::io::Result<SocketAddrUnix> {
+    SocketAddrUnix::new(format!("/proc/self/fd/{}/socket", dir.as_raw_fd()))
+}
+
+fn create_private(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,121 @@
+//! A daemon in a process of its own, which can be killed: the test binary started again.
+//!
+//! A test binary that uses it has a test `serve_a_daemon_when_asked_to`, which calls
+//! [`serve_when_asked_to`].
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use agentd::daemon::{Daemon, DaemonParts};
+use agentd::process::{Environment, KeeperProgram};
+use agentd::state_dir::StateDir;
+use shared::clock::SystemClock;
+use shared::ids::{OpId, SystemIds};
+use shared::lifecycle::Lifecycle;
+use shared::protocol::call::{CallHeader, Fence};
+use shared::protocol::{Method, MethodKind, Reply, WireError};
+use shared::wire::{Dispatch, Frame, FrameReader, FrameWriter, IncomingCall};
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+
+/// A daemon in a process of its own.
+pub struct Served {
+    child: Option<Child>,
+    socket: PathBuf,
+}
+
+impl Served {
+    /// Another way to a daemon that somebody else started.
+    pub fn at(socket: PathBuf) -> Self {
+        Self { child: None, socket }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone()
+    }
+
+    pub fn start(dir: &Path, fault_socket: Option<&Path>) -> Self {
+        let socket = dir.join("calls");
+        let _ = std::fs::remove_file(&socket);
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "serve_a_daemon_when_asked_to", "--nocapture"])
+            .env("AGENTD_TEST_SERVE", dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        if let Some(path) = fault_socket {
+            command.env("HOLDFAST_FAULT_SOCKET", path);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        loop {
+            let line = lines.next().expect("it says when it serves").unwrap();
+            if line.contains("serving") {
+                break;
+            }
+        }
+        // Held open, so that the child can go on printing.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child: Some(child), socket }
+    }
+
+    /// SIGKILL, then reaps.
+    pub fn kill(mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    pub async fn call<M: Method>(&self, op: OpId, request: &M) -> Result<M::Reply, WireError> {
+        let fence = Fence { scope: "chat_t".to_owned(), epoch: 1, hash: "h".to_owned() };
+        let header = CallHeader {
+            method: M::NAME.to_owned(),
+            id: op.to_string(),
+            deadline_ms: None,
+            fence: (M::KIND == MethodKind::Operation).then_some(fence),
+            traceparent: None,
+            resume_from: None,
+        };
+        let cut = || WireError::failed(shared::protocol::ErrorCode::Internal, "cut");
+        let stream = UnixStream::connect(&self.socket).await.map_err(|_| cut())?;
+        let (read, write) = stream.into_split();
+        let mut writer = FrameWriter::new(write);
+        let heads = [Frame::message(&header), Frame::message(request)];
+        writer.write_together(&heads).await.map_err(|_| cut())?;
+        let frame = FrameReader::new(read).next().await;
+        let Ok(Some(frame)) = frame else { return Err(cut()) };
+        match shared::wire::decode::<Reply<M::Reply>>(&frame.body).unwrap() {
+            Reply::Ok(reply) => Ok(reply),
+            Reply::Err(error) => Err(error),
+        }
+    }
+}
+
+/// Serves calls when this is the child that [`Served::start`] started.
+pub async fn serve_when_asked_to() {
+    let Some(dir) = std::env::var_os("AGENTD_TEST_SERVE").map(PathBuf::from) else { return };
+    let lifecycle = Lifecycle::new();
+    let parts = DaemonParts {
+        lifecycle: lifecycle.clone(),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds::new()),
+        environment: Environment::read(),
+        keepers: KeeperProgram::at(env!("CARGO_BIN_EXE_agentd")),
+    };
+    let state = StateDir::open(&dir.join("state")).unwrap();
+    let daemon = Daemon::open(state.layout(), &dir.join("root"), parts).await.unwrap();
+    let listener = tokio::net::UnixListener::bind(dir.join("calls")).unwrap();
+    println!("serving");
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let dispatch = daemon.dispatch.clone();
+        lifecycle.spawn_serving("call", async move {
+            let (read, write) = stream.into_split();
+            let cancelled = CancellationToken::new();
+            let call = IncomingCall::receive(Box::new(read), Box::new(write), cancelled).await;
+            dispatch.handle(call.unwrap()).await;
+        });
+    }
+}
