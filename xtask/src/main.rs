@@ -1,16 +1,18 @@
 //! The project's own commands. No other build tool is needed.
 //!
 //! ```text
-//! cargo xtask up      set everything up and run the product for this checkout
-//! cargo xtask test    set everything up and run every test
-//! cargo xtask check   formatting, lints, house rules, dependencies, docs, generated files
-//! cargo xtask bench   all benchmarks
+//! cargo xtask up        set everything up and run the product for this checkout
+//! cargo xtask test      set everything up and run every test
+//! cargo xtask promises  the tests of numbered promises at full size, and their figures
+//! cargo xtask check     formatting, lints, house rules, dependencies, docs, generated files
+//! cargo xtask bench     all benchmarks
 //! ```
 
 mod bad_input;
 mod bench;
 mod check;
 mod command;
+mod promises;
 mod setup;
 mod test;
 mod tidy;
@@ -32,6 +34,9 @@ enum Task {
     Up(up::Options),
     /// Sets everything up and runs every test: Rust, both databases, web, browser.
     Test(test::Options),
+    /// Runs the tests of numbered promises (`p22_…`) at full size, one after another, and prints
+    /// their figures.
+    Promises(promises::Options),
     /// Formatting, clippy, tidy, dependencies, docs, generated files.
     Check,
     /// The house rules that no linter knows.
@@ -45,6 +50,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Up(options) => up::run(&root, &options),
         Task::Test(options) => test::run(&root, &options),
+        Task::Promises(options) => promises::run(&root, &options),
         Task::Check => check::run(&root),
         Task::Tidy => tidy::run(&root),
         Task::Bench(options) => bench::run(&root, &options),

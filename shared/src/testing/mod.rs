@@ -2,6 +2,9 @@
 
 pub mod bad_input;
 pub mod link;
+mod trials;
+
+pub use trials::{Distribution, TRIALS_VARIABLE, trials};
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
