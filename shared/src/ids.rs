@@ -103,6 +103,8 @@ ids! {
     InstanceId = "inst", "daemon instance";
     /// One child process that the daemon started. Never the operating system's pid.
     ProcessId = "proc", "process";
+    /// One terminal that the daemon opened.
+    PtyId = "pty", "terminal";
     /// One thing asked of a daemon that may change something; the key of its journal.
     OpId = "op", "operation";
     /// One call over the wire that changes nothing; only for logs.

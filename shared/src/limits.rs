@@ -57,6 +57,17 @@ pub const ARGUMENTS_TOTAL_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Largest single write to a process's standard input, in bytes.
 pub const STDIN_WRITE_MAX_BYTES: usize = 1024 * 1024;
 
+/// PTYs that may run at once in one workspace.
+pub const PTYS_RUNNING_MAX: usize = 512;
+/// Viewers that may be attached to one PTY at once.
+pub const PTY_VIEWERS_MAX: usize = 64;
+/// Largest single input to a PTY, in bytes.
+pub const PTY_INPUT_MAX_BYTES: usize = 64 * 1024;
+/// Most lines above the screen that a viewer is given when it attaches.
+pub const PTY_SCROLLBACK_LINES_MAX: u32 = 10_000;
+/// Longest name of a viewer, in bytes.
+pub const PTY_VIEWER_MAX_BYTES: usize = 64;
+
 /// Lines of a file in one read for the model.
 pub const READ_LINES_MAX: u64 = 2_000;
 /// Bytes of a file in one read for the model.

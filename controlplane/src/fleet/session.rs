@@ -292,7 +292,11 @@ impl Session {
                 Ok(())
             }
             // Hints: who waits for a process has asked the daemon to say so.
-            Ok(DaemonNotice::ProcessExited { .. } | DaemonNotice::Unknown) => Ok(()),
+            Ok(
+                DaemonNotice::ProcessExited { .. }
+                | DaemonNotice::PtyExited { .. }
+                | DaemonNotice::Unknown,
+            ) => Ok(()),
             Err(_) => Err(violation("not a notice; a second hello?")),
         }
     }

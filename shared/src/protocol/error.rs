@@ -158,6 +158,16 @@ codes! {
     /// No descriptor is free.
     TooManyOpenFiles = "too_many_open_files", 503;
 
+    // Terminals
+    /// No such PTY.
+    PtyNotFound = "pty_not_found", 404;
+    /// The program of the PTY has ended.
+    PtyExited = "exited", 409;
+    /// Another viewer writes; take over first.
+    ReadOnly = "read_only", 403;
+    /// As many viewers as may be are attached to the PTY.
+    TooManyViewers = "too_many_viewers", 429;
+
     // Files
     /// The path leads out of the workspace.
     PathEscape = "path_escape", 403;

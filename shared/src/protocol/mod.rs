@@ -28,6 +28,7 @@ pub mod join_token;
 pub mod notice;
 pub mod operation;
 pub mod process;
+pub mod pty;
 
 pub use call::{CallHeader, Method, MethodKind, Reply};
 pub use error::{ErrorCode, Outcome, WireError};

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{OpId, ProcessId};
+use crate::ids::{OpId, ProcessId, PtyId};
 
 /// From the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,11 @@ pub enum DaemonNotice {
     ProcessExited {
         /// Which.
         process_id: ProcessId,
+    },
+    /// The program of a PTY ended; ask `pty/get` for how.
+    PtyExited {
+        /// Which.
+        pty_id: PtyId,
     },
     /// The daemon is ending in order; calls in flight will be cut.
     Stopping,

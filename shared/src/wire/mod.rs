@@ -35,7 +35,7 @@ pub use io::{FrameReader, FrameWriter, OpenStreams, ReadError, ReadHalf, WriteEr
 /// Used by `fuzz/` and by a property test, so that it always builds.
 #[cfg(any(test, feature = "testing"))]
 pub fn fuzz_one(bytes: &[u8]) {
-    use crate::protocol::{call, enroll, files, hello, notice, operation, process};
+    use crate::protocol::{call, enroll, files, hello, notice, operation, process, pty};
     fn try_as<T: serde::de::DeserializeOwned + serde::Serialize>(body: &[u8]) {
         if let Ok(message) = decode::<T>(body) {
             let again = encode(&message);
@@ -59,6 +59,12 @@ pub fn fuzz_one(bytes: &[u8]) {
         try_as::<process::ViewOutput>(body);
         try_as::<process::FollowItem>(body);
         try_as::<process::WriteStdin>(body);
+        try_as::<pty::OpenPty>(body);
+        try_as::<pty::AttachPty>(body);
+        try_as::<pty::PtySay>(body);
+        try_as::<pty::PtyItem>(body);
+        try_as::<call::Reply<pty::PtyAttached>>(body);
+        try_as::<call::Reply<pty::PtyMatches>>(body);
         try_as::<files::WriteFile>(body);
         try_as::<files::EditFiles>(body);
         try_as::<call::Reply<files::SearchResult>>(body);

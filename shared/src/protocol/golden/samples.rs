@@ -14,6 +14,7 @@ use crate::protocol::hello::{Hello, Welcome};
 use crate::protocol::notice::{ControlNotice, DaemonNotice};
 use crate::protocol::operation::{CancelOperation, OperationState, QueryOperation};
 use crate::protocol::process::*;
+use crate::protocol::pty::*;
 use crate::protocol::{ErrorCode, Reply, WireError};
 
 /// The same id in every example of a kind.
@@ -82,6 +83,8 @@ pub(super) fn samples() -> Vec<Sample> {
     all.extend(enrolment());
     all.extend(processes());
     all.extend(outputs());
+    all.extend(ptys());
+    all.extend(pty_attachments());
     all.extend(files_read());
     all.extend(files_changed());
     all
@@ -125,6 +128,7 @@ fn link() -> Vec<Sample> {
         Sample::new("error_failed", &WireError::failed(ErrorCode::IoFailed, "EIO")),
         Sample::new("error_refused", &refused()),
         Sample::new("notice_process_exited", &DaemonNotice::ProcessExited { process_id: id() }),
+        Sample::new("notice_pty_exited", &DaemonNotice::PtyExited { pty_id: id() }),
         Sample::new("notice_daemon_stopping", &DaemonNotice::Stopping),
         Sample::new("notice_acknowledged", &ControlNotice::Acknowledged { op_ids: vec![id()] }),
         Sample::new("notice_control_stopping", &ControlNotice::Stopping),
@@ -249,6 +253,186 @@ fn outputs() -> Vec<Sample> {
         Sample::new("follow_chunk_stderr", &chunk(OutputStream::Stderr)),
         Sample::new("follow_dropped", &FollowItem::Dropped { from: 1, to: 2 }),
         Sample::new("follow_end", &FollowItem::End { process }),
+    ]
+}
+
+fn pty_view(state: ProcessState) -> PtyView {
+    PtyView {
+        pty_id: id(),
+        command: text("bash"),
+        cwd: text("/srv/code"),
+        chat_id: None,
+        os_pid: None,
+        started_at_ms: 1_790_000_000_000,
+        state,
+        size: PtySize::clamped(120, 40),
+        title: None,
+        writer: None,
+        viewers: 0,
+        output_total: 70_000_000_000,
+        dropped_from: 16_384,
+        dropped_to: 20_000,
+    }
+}
+
+fn ptys() -> Vec<Sample> {
+    let open = OpenPty {
+        pty_id: id(),
+        program: None,
+        cwd: None,
+        env: BTreeMap::new(),
+        size: PtySize::default(),
+        chat_id: None,
+        output_kept_bytes: None,
+    };
+    let full = OpenPty {
+        program: Some(Program::Argv { argv: vec![text("vim"), text("a.rs")] }),
+        cwd: Some(text("crates/a")),
+        env: BTreeMap::from([(text("TERM"), text("screen"))]),
+        size: PtySize::clamped(1_000, 1),
+        chat_id: Some(text("chat_x")),
+        output_kept_bytes: Some(1_048_576),
+        ..open.clone()
+    };
+    let running = PtyView {
+        chat_id: Some(text("chat_x")),
+        os_pid: Some(4_242),
+        title: Some(text("a.rs - vim")),
+        writer: Some(text("tab-1")),
+        viewers: 2,
+        ..pty_view(ProcessState::Running)
+    };
+    let exited = pty_view(ProcessState::Exited {
+        exit: Exit::Signal { signal: 1, core: false },
+        ended_at_ms: 1_790_000_009_000,
+        output_held_by: 0,
+    });
+    let list = ListPtys { chat_id: Some(text("chat_x")), limit: Some(50) };
+    let resize = ResizePty { pty_id: id(), size: PtySize::clamped(132, 43) };
+    let input = WritePty { pty_id: id(), data: vec![3] };
+    let screen = PtyScreenText {
+        pty: running.clone(),
+        offset: 70_000_000_000,
+        rows: vec![text("~"), text("-- INSERT --")],
+        cursor_row: 1,
+        cursor_col: 12,
+        cursor_visible: true,
+        alternate: true,
+    };
+    let output = ReadPtyOutput { pty_id: id(), offset: 9, limit_bytes: 10, from_end: true };
+    let page = PtyOutputPage { offset: 5, len: 10, pty: pty_view(ProcessState::Running) };
+    vec![
+        Sample::new("pty_open_request", &open),
+        Sample::new("pty_open_request_full", &full),
+        Sample::new("pty_open_reply", &Reply::Ok(running.clone())),
+        Sample::new("pty_get_request", &GetPty { pty_id: id() }),
+        Sample::new("pty_get_reply", &Reply::Ok(exited.clone())),
+        Sample::new("pty_list_request", &ListPtys::default()),
+        Sample::new("pty_list_request_full", &list),
+        Sample::new(
+            "pty_list_reply",
+            &Reply::Ok(PtyList { items: vec![running.clone()], total: 9 }),
+        ),
+        Sample::new("pty_close_request", &ClosePty { pty_id: id(), grace_ms: 5_000 }),
+        Sample::new("pty_close_reply", &Reply::Ok(exited)),
+        Sample::new("pty_resize_request", &resize),
+        Sample::new("pty_resize_reply", &Reply::Ok(running)),
+        Sample::new("pty_input_request", &input),
+        Sample::new("pty_input_reply", &Reply::Ok(PtyWritten { written: 1 })),
+        Sample::new("pty_screen_request", &ReadPtyScreen { pty_id: id() }),
+        Sample::new("pty_screen_reply", &Reply::Ok(screen)),
+        Sample::new("pty_output_request", &output),
+        Sample::new("pty_output_reply", &Reply::Ok(page)),
+    ]
+}
+
+fn pty_attachments() -> Vec<Sample> {
+    let pty = pty_view(ProcessState::Running);
+    let screen = PtyScreen { offset: 4_294_967_296, size: PtySize::default(), len: 300_000 };
+    let attach = AttachPty {
+        pty_id: id(),
+        viewer: text("tab-1"),
+        from: AttachFrom::Screen { scrollback_lines: 200 },
+        write: WriteWish::Never,
+        size: None,
+        skip_behind_bytes: None,
+    };
+    let attach_full = AttachPty {
+        from: AttachFrom::Offset { offset: 4_294_967_296 },
+        write: WriteWish::Take,
+        size: Some(PtySize::clamped(100, 30)),
+        skip_behind_bytes: Some(1_048_576),
+        ..attach.clone()
+    };
+    let if_free = AttachPty { write: WriteWish::IfFree, ..attach.clone() };
+    let attached = PtyAttached {
+        pty: pty.clone(),
+        is_writer: false,
+        taken_seq: 0,
+        offset: 9,
+        live_from: 4_294_967_296,
+        screen: None,
+    };
+    let attached_screen =
+        PtyAttached { is_writer: true, taken_seq: 7, screen: Some(screen), ..attached.clone() };
+    let read_only = WireError::refused(ErrorCode::ReadOnly, "tab-2 writes");
+    let refused = |seq| PtyItem::Refused { seq, error: read_only.clone() };
+    let writer = |viewer, is_you| PtyItem::Writer { viewer, is_you };
+    let search = SearchPty {
+        pty_id: id(),
+        pattern: text("error"),
+        ignore_case: false,
+        context: 0,
+        limit: 10,
+        before: None,
+    };
+    let search_full =
+        SearchPty { ignore_case: true, context: 2, before: Some(4_294_967_296), ..search.clone() };
+    let found = |before: Vec<String>| PtyMatch {
+        offset: 4_294_967_296,
+        line: 12,
+        text: text("an error"),
+        ranges: vec![(3, 8)],
+        before: before.clone(),
+        after: before,
+    };
+    let matches = PtyMatches {
+        matches: vec![found(vec![]), found(vec![text("x")])],
+        total: 200,
+        dropped_bytes: 1,
+        searched_to: 4_294_967_400,
+    };
+    let record = RecordPty { pty_id: id(), format: RecordingFormat::AsciicastV2, offset: None };
+    let record_full =
+        RecordPty { format: RecordingFormat::AsciicastV3, offset: Some(9), ..record.clone() };
+    let recording = PtyRecording { pty: pty.clone(), media_type: text("application/x-asciicast") };
+    vec![
+        Sample::new("pty_attach_request", &attach),
+        Sample::new("pty_attach_request_full", &attach_full),
+        Sample::new("pty_attach_request_if_free", &if_free),
+        Sample::new("pty_attach_reply", &Reply::Ok(attached)),
+        Sample::new("pty_attach_reply_screen", &Reply::Ok(attached_screen)),
+        Sample::new("pty_say_input", &PtySay::Input { seq: 8, data: vec![27, 91, 65] }),
+        Sample::new("pty_say_resize", &PtySay::Resize { size: PtySize::clamped(132, 43) }),
+        Sample::new("pty_say_take", &PtySay::Take),
+        Sample::new("pty_say_release", &PtySay::Release),
+        Sample::new("pty_item_chunk", &PtyItem::Chunk { offset: 9, len: 262_144 }),
+        Sample::new("pty_item_dropped", &PtyItem::Dropped { from: 1, to: 2 }),
+        Sample::new("pty_item_screen", &PtyItem::Screen { screen }),
+        Sample::new("pty_item_resized", &PtyItem::Resized { offset: 9, size: PtySize::default() }),
+        Sample::new("pty_item_writer", &writer(Some(text("tab-2")), false)),
+        Sample::new("pty_item_writer_none", &writer(None, false)),
+        Sample::new("pty_item_taken", &PtyItem::Taken { seq: 8 }),
+        Sample::new("pty_item_refused", &refused(None)),
+        Sample::new("pty_item_refused_input", &refused(Some(8))),
+        Sample::new("pty_item_end", &PtyItem::End { pty }),
+        Sample::new("pty_item_replaced", &PtyItem::Replaced),
+        Sample::new("pty_search_request", &search),
+        Sample::new("pty_search_request_full", &search_full),
+        Sample::new("pty_search_reply", &Reply::Ok(matches)),
+        Sample::new("pty_recording_request", &record),
+        Sample::new("pty_recording_request_full", &record_full),
+        Sample::new("pty_recording_reply", &Reply::Ok(recording)),
     ]
 }
 
