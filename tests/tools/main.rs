@@ -52,6 +52,55 @@ async fn a_long_command_goes_on_and_is_read_listed_and_ended() {
 }
 
 #[tokio::test]
+async fn a_command_that_asks_is_answered_and_its_input_closed() {
+    let world = World::new().await;
+    let command = "echo name?; read -r name; echo \"hello $name\"; cat; exit 4";
+    let args = json!({ "command": command, "keep_stdin_open": true, "background": true });
+    let id = world.run("execute", &args).await.result["process_id"].clone();
+
+    let typed = world.run("process_input", &json!({ "process_id": id, "input": "Mira\n" })).await;
+    assert_eq!(typed.result["written"], json!(5), "{}", typed.result);
+    let args = json!({ "process_id": id, "input": "the rest\n", "close": true });
+    let typed = world.run("process_input", &args).await;
+    assert_eq!((&typed.result["written"], &typed.result["closed"]), (&json!(9), &json!(true)));
+
+    let ended = world.run("process_output", &json!({ "process_id": id, "wait_s": 20 })).await;
+    assert_eq!(ended.result["output"], json!("name?\nhello Mira\nthe rest\n"));
+    assert_eq!(ended.result["exit_code"], json!(4));
+    let late = world.run("process_input", &json!({ "process_id": id, "input": "x" })).await;
+    assert_eq!(late.error_code(), Some("stdin_closed"), "{}", late.result);
+    assert!(late.result["error"]["hint"].as_str().unwrap().contains("keep_stdin_open"));
+}
+
+#[tokio::test]
+async fn input_that_is_asked_for_again_after_a_cut_is_read_once() {
+    let world = World::new().await;
+    let mut cuts = 0;
+    for point in [CutPoint::BeforeRequest, CutPoint::AfterRequest, CutPoint::InAnswer(5)] {
+        let args = json!({ "command": "cat", "keep_stdin_open": true, "background": true });
+        let id = world.run("execute", &args).await.result["process_id"].clone();
+        let (context, _) = world.context();
+        let args = json!({ "process_id": id, "input": "once\n", "close": true });
+        // The first call looks, the second writes.
+        world.link.cut_after(1, point);
+        let outcome = loop {
+            match world.ask(&context, "process_input", &args).await {
+                Ok(outcome) => break outcome,
+                Err(ToolError::Unknown { .. } | ToolError::Unavailable { .. }) => {
+                    world.link.restore();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!(outcome.result["written"], json!(5), "{point:?}: {}", outcome.result);
+        cuts += 1;
+        assert_eq!(world.link.cuts(), cuts, "{point:?}");
+        let ended = world.run("process_output", &json!({ "process_id": id, "wait_s": 20 })).await;
+        assert_eq!(ended.result["output"], json!("once\n"), "{point:?}");
+    }
+}
+
+#[tokio::test]
 async fn long_output_is_shown_by_its_head_and_tail_and_can_be_paged() {
     let world = World::new().await;
     let seen = world.run("execute", &json!({ "command": "seq 1 100000" })).await;

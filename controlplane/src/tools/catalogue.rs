@@ -207,6 +207,7 @@ async fn dispatch<W: Workspace>(
     match name {
         "execute" => execute::run(context, workspace, args).await,
         "process_output" => process::output(context, workspace, args).await,
+        "process_input" => process::input(context, workspace, args).await,
         "process_list" => process::list(context, workspace, args).await,
         "process_signal" => process::signal(context, workspace, args).await,
         "read_file" => read::run(workspace, args).await,
@@ -249,6 +250,7 @@ mod tests {
             [
                 "execute",
                 "process_output",
+                "process_input",
                 "process_list",
                 "process_signal",
                 "read_file",

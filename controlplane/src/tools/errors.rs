@@ -107,6 +107,10 @@ const fn hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::OverlappingEdits => "Join the edits that touch the same lines into one.",
         ErrorCode::FileTooLarge => "Write it in pieces with execute, or make it smaller.",
         ErrorCode::ProcessNotFound => "List your processes with process_list.",
+        ErrorCode::StdinClosed => {
+            "Its input is closed. Start it with keep_stdin_open to write to it."
+        }
+        ErrorCode::StdinBlocked => "It does not read now. See what it does with process_output.",
         ErrorCode::RangeDropped => "That output is no longer kept. Ask for the tail instead.",
         ErrorCode::ProcessLimit => "End processes that you no longer need with process_signal.",
         ErrorCode::OutcomeUnknown => {

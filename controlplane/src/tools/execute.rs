@@ -75,7 +75,11 @@ pub(super) fn declarations() -> [Declaration; 1] {
                     "type": "boolean",
                     "description": "Answer at once: for servers and watchers."
                 },
-                "stdin": { "type": "string", "description": "Text for standard input; otherwise it is empty." }
+                "stdin": { "type": "string", "description": "Text for standard input; otherwise it is empty." },
+                "keep_stdin_open": {
+                    "type": "boolean",
+                    "description": "Leave standard input open, empty at first, for process_input."
+                }
             },
             "required": ["command"],
             "additionalProperties": false
@@ -92,6 +96,8 @@ struct Arguments {
     #[serde(default)]
     background: bool,
     stdin: Option<String>,
+    #[serde(default)]
+    keep_stdin_open: bool,
 }
 
 pub(super) async fn run<W: Workspace>(
@@ -106,7 +112,7 @@ pub(super) async fn run<W: Workspace>(
         program: Program::Shell { command: command.to_owned() },
         cwd: args.cwd.filter(|cwd| !cwd.is_empty()),
         env: environment(&context.chat_id.to_string()),
-        stdin: args.stdin.map_or(Stdin::Closed, |text| Stdin::Bytes { data: text.into_bytes() }),
+        stdin: stdin(args.stdin, args.keep_stdin_open)?,
         chat_id: Some(context.chat_id.to_string()),
         output_kept_bytes: None,
     };
@@ -124,6 +130,22 @@ pub(super) async fn run<W: Workspace>(
     };
     let view = workspace.read(&view, LOOK).await.map_err(again)?;
     Ok(outcome(&view))
+}
+
+/// What the command reads. Text and an open end are two operations, so one call takes only one.
+fn stdin(text: Option<String>, keep_open: bool) -> Result<Stdin, Stop> {
+    match (text, keep_open) {
+        (None, false) => Ok(Stdin::Closed),
+        (None, true) => Ok(Stdin::Open),
+        (Some(text), false) => Ok(Stdin::Bytes { data: text.into_bytes() }),
+        (Some(text), true) if text.is_empty() => Ok(Stdin::Open),
+        (Some(_), true) => Err(ToolOutcome::error(
+            "invalid_arguments",
+            "Either `stdin` or `keep_stdin_open`. Nothing was done. Start it with keep_stdin_open \
+             alone, then send the text with process_input.",
+        )
+        .into()),
+    }
 }
 
 /// Shows output until the process has ended or `wait` is over.

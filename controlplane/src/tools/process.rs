@@ -1,4 +1,5 @@
-//! `process_output`, `process_list`, `process_signal`: what this chat's commands do after `execute`.
+//! `process_output`, `process_input`, `process_list`, `process_signal`: what this chat's commands do
+//! after `execute`.
 //!
 //! A process of another chat answers like one that does not exist.
 
@@ -7,11 +8,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shared::ids::ProcessId;
-use shared::limits::PATTERN_MAX_BYTES;
+use shared::limits::{PATTERN_MAX_BYTES, STDIN_WRITE_MAX_BYTES};
 use shared::protocol::ErrorCode;
 use shared::protocol::process::{
     Exit, GetProcess, ListProcesses, OutputView, OutputWindow, ProcessState, ProcessView,
-    SignalProcess, ViewOutput, WaitProcess,
+    SignalProcess, ViewOutput, WaitProcess, WriteStdin,
 };
 
 use super::arguments;
@@ -33,7 +34,7 @@ const LIST_MAX: u32 = 50;
 /// Matching lines that a grep shows.
 const GREP_MAX: u32 = 200;
 
-pub(super) fn declarations() -> [Declaration; 3] {
+pub(super) fn declarations() -> [Declaration; 4] {
     let process_id = json!({ "type": "string", "description": "As execute gave it: proc_…" });
     [
         Declaration {
@@ -61,6 +62,23 @@ pub(super) fn declarations() -> [Declaration; 3] {
                 "additionalProperties": false
             }),
             deadline: Duration::from_secs(WAIT_MAX_S + 60),
+        },
+        Declaration {
+            name: "process_input",
+            kind: ToolKind::Operation,
+            description: "Write to the standard input of a command that execute started with keep_stdin_open. \
+                A line ends with \\n. Read the answer with process_output, offset = next_offset.",
+            schema: json!({
+                "type": "object",
+                "properties": {
+                    "process_id": process_id,
+                    "input": { "type": "string", "description": "Text, as it is to be read." },
+                    "close": { "type": "boolean", "description": "Close the input afterwards: no more comes." }
+                },
+                "required": ["process_id", "input"],
+                "additionalProperties": false
+            }),
+            deadline: Duration::from_secs(120),
         },
         Declaration {
             name: "process_list",
@@ -106,7 +124,7 @@ pub(super) async fn output<W: Workspace>(
     args: &Value,
 ) -> Result<ToolOutcome, Stop> {
     let args: OutputArguments = arguments::parse("process_output", args)?;
-    let process_id = own_process(context, workspace, &args.process_id).await?;
+    let (process_id, _) = own_process(context, workspace, &args.process_id).await?;
     if let Some(wait_s) = args.wait_s.filter(|wait_s| *wait_s > 0) {
         let wait = WaitProcess { process_id, timeout_ms: wait_s * 1_000 };
         workspace.read(&wait, Duration::from_secs(wait_s) + LOOK).await?;
@@ -149,6 +167,44 @@ pub(super) async fn list<W: Workspace>(
 }
 
 #[derive(Debug, Deserialize)]
+struct InputArguments {
+    process_id: String,
+    input: String,
+    #[serde(default)]
+    close: bool,
+}
+
+pub(super) async fn input<W: Workspace>(
+    context: &ToolContext<W>,
+    workspace: &W,
+    args: &Value,
+) -> Result<ToolOutcome, Stop> {
+    let args: InputArguments = arguments::parse("process_input", args)?;
+    if args.input.len() > STDIN_WRITE_MAX_BYTES {
+        let message = format!(
+            "`input` has {} bytes, over the limit of {STDIN_WRITE_MAX_BYTES}. Nothing was written. \
+             Send it in pieces, or through a file.",
+            args.input.len()
+        );
+        return Err(ToolOutcome::error("invalid_arguments", message).into());
+    }
+    // Looked at first, so that what the input causes stands behind this offset.
+    let (process_id, before) = own_process(context, workspace, &args.process_id).await?;
+    let write = WriteStdin { process_id, data: args.input.into_bytes(), close: args.close };
+    let done = workspace.operate(&context.operation, &write).await?;
+    let mut result = Map::new();
+    result.insert("process_id".to_owned(), json!(process_id));
+    result.insert("written".to_owned(), json!(done.written));
+    if args.close {
+        result.insert("closed".to_owned(), json!(true));
+    }
+    if let Some(before) = before {
+        result.insert("next_offset".to_owned(), json!(before.output_total));
+    }
+    Ok(ToolOutcome::ok(Value::Object(result)))
+}
+
+#[derive(Debug, Deserialize)]
 struct SignalArguments {
     process_id: String,
     signal: String,
@@ -160,7 +216,7 @@ pub(super) async fn signal<W: Workspace>(
     args: &Value,
 ) -> Result<ToolOutcome, Stop> {
     let args: SignalArguments = arguments::parse("process_signal", args)?;
-    let process_id = own_process(context, workspace, &args.process_id).await?;
+    let (process_id, _) = own_process(context, workspace, &args.process_id).await?;
     let signal = SignalProcess { process_id, signal: args.signal };
     let process = workspace.operate(&context.operation, &signal).await?;
     let mut result = standing(&process);
@@ -169,16 +225,18 @@ pub(super) async fn signal<W: Workspace>(
     Ok(ToolOutcome::ok(Value::Object(result)))
 }
 
-/// The id, if it is one of a process of this chat.
+/// The id, if it is one of a process of this chat, and how the process stands while there is one.
 async fn own_process<W: Workspace>(
     context: &ToolContext<W>,
     workspace: &W,
     text: &str,
-) -> Result<ProcessId, Stop> {
+) -> Result<(ProcessId, Option<ProcessView>), Stop> {
     let process_id: ProcessId =
         text.parse().map_err(|_| ToolOutcome::error("process_not_found", missing(text)))?;
     match workspace.read(&GetProcess { process_id }, LOOK).await {
-        Ok(process) if process.chat_id == Some(context.chat_id.to_string()) => Ok(process_id),
+        Ok(process) if process.chat_id == Some(context.chat_id.to_string()) => {
+            Ok((process_id, Some(process)))
+        }
         Ok(_) => Err(ToolOutcome::error("process_not_found", missing(text)).into()),
         // Nothing can be said of it that the next call would not say better: a repeated operation
         // is answered from the journal even after its process is gone.
@@ -188,7 +246,7 @@ async fn own_process<W: Workspace>(
                 Some(ErrorCode::ProcessPruned | ErrorCode::ProcessNotFound)
             ) =>
         {
-            Ok(process_id)
+            Ok((process_id, None))
         }
         Err(error) => Err(error.into()),
     }

@@ -55,7 +55,8 @@ struct Faults {
     rng: StdRng,
     delay: Duration,
     pieces: usize,
-    next_cut: Option<CutPoint>,
+    /// Streams to pass before the cut, and where in the next one it comes.
+    next_cut: Option<(u32, CutPoint)>,
     /// Cancelled by a cut; replaced when the link is restored.
     cut: CancellationToken,
 }
@@ -111,7 +112,12 @@ impl TestLink {
 
     /// Cuts the whole link once the next opened stream comes to `point`.
     pub fn cut_next(&self, point: CutPoint) {
-        self.faults().next_cut = Some(point);
+        self.cut_after(0, point);
+    }
+
+    /// As [`cut_next`](Self::cut_next), after `streams` more were opened.
+    pub fn cut_after(&self, streams: u32, point: CutPoint) {
+        self.faults().next_cut = Some((streams, point));
     }
 
     /// Delays each piece by a random time up to `at_most`; streams overtake each other.
@@ -144,7 +150,14 @@ impl TestLink {
             if faults.cut.is_cancelled() {
                 return Err(io::ErrorKind::NotConnected.into());
             }
-            (faults.cut.clone(), faults.next_cut.take())
+            let point = match faults.next_cut.take() {
+                Some((0, point)) => Some(point),
+                later => {
+                    faults.next_cut = later.map(|(streams, point)| (streams - 1, point));
+                    None
+                }
+            };
+            (faults.cut.clone(), point)
         };
         self.opened.fetch_add(1, Ordering::SeqCst);
         let (caller, near) = tokio::io::duplex(WINDOW_BYTES);

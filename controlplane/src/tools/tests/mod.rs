@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shared::protocol::files::{Expect, WriteFile, Written};
 use shared::protocol::process::{
     Exit, GetProcess, OutputStream, OutputView, ProcessState, ProcessView, SignalProcess,
-    StartProcess, ViewOutput, WaitProcess,
+    StartProcess, StdinWritten, ViewOutput, WaitProcess, WriteStdin,
 };
 use shared::protocol::{ErrorCode, WireError};
 use shared::testing::bad_input::BadInput;
@@ -207,18 +207,56 @@ async fn a_process_of_another_chat_does_not_exist() {
     let workspace = Fake::default();
     let other =
         ProcessView { chat_id: Some("chat_other".to_owned()), ..view(ProcessState::Running) };
-    workspace.answer::<GetProcess>(Ok(other.clone())).answer::<GetProcess>(Ok(other));
+    for _ in 0..3 {
+        workspace.answer::<GetProcess>(Ok(other.clone()));
+    }
     let (context, _) = context(&workspace);
     let id = process_id();
     for (tool, args) in [
         ("process_output", json!({ "process_id": id })),
         ("process_signal", json!({ "process_id": id, "signal": "KILL" })),
+        ("process_input", json!({ "process_id": id, "input": "y" })),
         ("process_output", json!({ "process_id": "proc_1" })),
     ] {
         let seen = run(&context, tool, &args).await.unwrap();
         assert_eq!(seen.error_code(), Some("process_not_found"), "{tool}");
     }
-    assert_eq!(workspace.asked().len(), 2, "nothing but two looks");
+    assert_eq!(workspace.asked().len(), 3, "nothing but looks");
+}
+
+#[tokio::test]
+async fn input_is_one_operation_and_says_where_its_answer_will_stand() {
+    let workspace = Fake::default();
+    workspace
+        .answer::<GetProcess>(Ok(view(ProcessState::Running)))
+        .answer::<WriteStdin>(Ok(StdinWritten { written: 6 }));
+    let args = json!({ "process_id": process_id(), "input": "grüß", "close": true });
+    let seen = run(&context(&workspace).0, "process_input", &args).await.unwrap();
+    assert_eq!(
+        seen.result,
+        json!({ "process_id": process_id(), "written": 6, "closed": true, "next_offset": 8 })
+    );
+    let op_id = context(&workspace).0.operation.op_id;
+    assert!(workspace.asked()[1].ends_with(&format!("\"close\":true}} as {op_id}")));
+}
+
+#[tokio::test]
+async fn input_over_the_limit_or_beside_a_text_is_refused_before_anything_is_asked() {
+    let workspace = Fake::default();
+    let long = "x".repeat(shared::limits::STDIN_WRITE_MAX_BYTES + 1);
+    for (tool, args, named) in [
+        ("process_input", json!({ "process_id": process_id(), "input": long }), "in pieces"),
+        (
+            "execute",
+            json!({ "command": "cat", "stdin": "x", "keep_stdin_open": true }),
+            "process_input",
+        ),
+    ] {
+        let seen = run(&context(&workspace).0, tool, &args).await.unwrap();
+        assert_eq!(seen.error_code(), Some("invalid_arguments"), "{tool}");
+        assert!(seen.result.to_string().contains(named), "{}", seen.result);
+    }
+    assert!(workspace.asked().is_empty());
 }
 
 #[tokio::test]

@@ -319,6 +319,7 @@ export const t = {
   tools: {
     execute: ["Running", "Ran"],
     processOutput: ["Reading output of", "Read output of"],
+    processInput: ["Typing", "Typed"],
     processList: ["Listing processes", "Listed processes"],
     processSignal: ["Signalling", "Signalled"],
     readFile: ["Reading", "Read"],

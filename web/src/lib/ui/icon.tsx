@@ -7,6 +7,7 @@ const GLYPHS = {
   chat: "M2.5 3.5h11v7.5H7L4 13.5V11H2.5z",
   terminal: "m3.5 5 3 3-3 3M8.5 11h4",
   output: "M3 4h10M3 7h10M3 10h6M11.5 9.5v3.5m-1.5-1.5 1.5 1.5 1.5-1.5",
+  input: "M3 12h10M3 9h10M4.5 2.5v4m-1.5-1.500L4.500 6.500 6 5",
   list: "M3 4.5h1M6 4.5h7M3 8h1M6 8h7M3 11.5h1M6 11.5h7",
   signal: "M8.5 2 4 9h3.5L7 14l5-7H8.5z",
   file: "M4 2.5h5l3 3v8H4zM9 2.5v3h3",

@@ -8,6 +8,7 @@ function done(name: string, args: unknown, result: unknown): ToolView {
 export const FIXTURES: Readonly<Record<string, ToolView>> = {
   execute: done("execute", { command: "cargo test" }, { state: "exited", exit_code: 0, output: "ok\n", duration_ms: 40 }),
   process_output: done("process_output", { process_id: "proc_1" }, { state: "running", output: "line\n", next_offset: 5 }),
+  process_input: done("process_input", { process_id: "proc_1", input: "yes\n" }, { process_id: "proc_1", written: 4, next_offset: 5 }),
   process_list: done("process_list", {}, { processes: [{ process_id: "proc_1", command: "sleep 9", state: "running" }], total: 1 }),
   process_signal: done("process_signal", { process_id: "proc_1", signal: "TERM" }, { process_id: "proc_1", signalled: true }),
   read_file: done("read_file", { path: "src/main.rs" }, { path: "src/main.rs", content: "     1\tfn main() {}\n", size: 13 }),

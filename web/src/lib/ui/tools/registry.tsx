@@ -35,6 +35,16 @@ export const TOOLS: Readonly<Record<string, ToolLook>> = {
     Detail: TextDetail,
     quiet: true,
   },
+  process_input: {
+    icon: "input",
+    label: words.processInput,
+    object: (view) => firstLine(argument(view, "input") ?? ""),
+    meta: (view) => {
+      const written = number(view.result, "written");
+      return written === null ? null : bytes(written);
+    },
+    Detail: ({ view }) => <TextDetail view={view} text={text(view.args, "input")} />,
+  },
   process_list: {
     icon: "list",
     label: words.processList,
