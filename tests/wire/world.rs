@@ -343,6 +343,7 @@ async fn follow(mut call: IncomingCall) {
         output_total: OUTPUT_BYTES,
         dropped_from: 0,
         dropped_to: 0,
+        facts: None,
     };
     let mut sent = call.answer.reply(&Reply::Ok(Following { process: process.clone() })).await;
     let mut offset = request.offset;

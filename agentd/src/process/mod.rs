@@ -46,7 +46,7 @@ mod table;
 mod tree;
 pub mod view;
 
-pub use environment::Environment;
+pub use environment::{Environment, LoginShell, LoginUser};
 pub use follow::{FollowStep, Follower};
 pub use handle::ProcessHandle;
 pub use keeper::run_forker;

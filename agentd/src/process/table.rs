@@ -93,6 +93,7 @@ impl Process {
             output_total: extent.total,
             dropped_from: extent.dropped_from,
             dropped_to: extent.dropped_to,
+            facts: None,
         }
     }
 

@@ -93,6 +93,7 @@ fn process_view(request: &FollowOutput) -> ProcessView {
         output_total: 10,
         dropped_from: 0,
         dropped_to: 0,
+        facts: None,
     }
 }
 

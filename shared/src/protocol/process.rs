@@ -92,6 +92,111 @@ pub struct ProcessView {
     pub dropped_from: u64,
     /// See [`ProcessView::dropped_from`].
     pub dropped_to: u64,
+    /// What else is known of it; none: nothing remarkable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Box<ProcessFacts>>,
+}
+
+/// What is known of a process besides where it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessFacts {
+    /// What it used, once its leader ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ProcessUsage>,
+    /// The kernel killed something of it for want of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_killed: Option<OomKilled>,
+    /// It was refused more processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids_limit: Option<PidsLimit>,
+    /// Who still holds its output open after its leader ended, at the time of asking; at most 8. How
+    /// many there are in all says the state's `output_held_by`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_holders: Vec<SystemProcess>,
+    /// How it was stopped, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
+}
+
+impl ProcessFacts {
+    /// As a view has it: none when nothing is known.
+    #[must_use]
+    pub fn if_any(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+}
+
+/// What a leader, and everything that it waited for, used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessUsage {
+    /// Time in its own code, in milliseconds.
+    pub user_ms: u64,
+    /// Time in the kernel, in milliseconds.
+    pub system_ms: u64,
+    /// Most memory that one of them held at once, in bytes.
+    pub max_rss_bytes: u64,
+}
+
+/// Something of a process was killed for want of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OomKilled {
+    /// How many were killed, 1 or more.
+    pub kills: u64,
+    /// The limit that was met, in bytes; none: the machine's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+    /// Most that all of the process used together, in bytes; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
+}
+
+/// A process was refused more processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PidsLimit {
+    /// How often, 1 or more.
+    pub refused: u64,
+    /// How many processes and threads it may have; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+/// A process of the operating system, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemProcess {
+    /// Its pid at the time of asking.
+    pub pid: u32,
+    /// Its command line, cut at 128 bytes.
+    pub command: String,
+}
+
+/// How a process was stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// What ended it, the strongest that was used.
+    pub means: StopMeans,
+    /// Processes that could not be ended; the kernel holds them.
+    #[serde(default)]
+    pub left: u32,
+    /// Some of those, at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub survivors: Vec<SystemProcess>,
+}
+
+/// What ended a process that was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopMeans {
+    /// The polite signal was enough, or nothing was there any more.
+    Signal,
+    /// The kernel killed its control group at once.
+    CgroupKill,
+    /// Its control group was frozen, and each in it killed.
+    FreezeKill,
+    /// Its group and every descendant was killed, until there were none.
+    Walk,
+    /// One that a newer daemon knows.
+    #[serde(other)]
+    Other,
 }
 
 /// Where a process stands.
@@ -285,6 +390,7 @@ pub struct Following {
 /// One thing that a follower is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "item", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one end for many chunks, and none is kept")]
 pub enum FollowItem {
     /// Bytes; one raw frame follows.
     Chunk {

@@ -28,6 +28,7 @@ fn view(state: ProcessState) -> ProcessView {
         output_total: 8,
         dropped_from: 0,
         dropped_to: 0,
+        facts: None,
     }
 }
 

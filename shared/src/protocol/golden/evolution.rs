@@ -10,7 +10,7 @@ use crate::protocol::files::{Expect, ReadLines, SearchFiles, WriteFile};
 use crate::protocol::notice::{ControlNotice, DaemonNotice};
 use crate::protocol::process::{
     Exit, GetProcess, ListProcesses, OutputWindow, ProcessState, ReadOutput, StartProcess,
-    ViewOutput,
+    StopMeans, ViewOutput,
 };
 use crate::protocol::{ErrorCode, Outcome, WireError};
 use crate::wire::{decode, encode};
@@ -123,6 +123,12 @@ fn a_missing_optional_field_is_its_default() {
             resume_from: None,
         },
     );
+}
+
+#[test]
+fn a_means_of_stopping_that_a_newer_daemon_has_is_another_one() {
+    let read: StopMeans = decode(&encode(&json!("vaporised"))).unwrap();
+    assert_eq!(read, StopMeans::Other);
 }
 
 #[test]

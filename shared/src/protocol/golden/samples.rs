@@ -65,6 +65,7 @@ pub(super) fn view(state: ProcessState) -> ProcessView {
         output_total: 70_000_000_000,
         dropped_from: 16_384,
         dropped_to: 20_000,
+        facts: None,
     }
 }
 
@@ -180,6 +181,26 @@ fn processes() -> Vec<Sample> {
         |exit| ProcessState::Exited { exit, ended_at_ms: 1_790_000_009_000, output_held_by: 1 };
     let code = view(exited(Exit::Code { code: 101 }));
     let signal = view(exited(Exit::Signal { signal: 11, core: true }));
+    let survivor = SystemProcess { pid: 4_243, command: text("dd if=/dev/sdb") };
+    let facts = ProcessView {
+        facts: ProcessFacts {
+            usage: Some(ProcessUsage { user_ms: 1_200, system_ms: 40, max_rss_bytes: 1 << 30 }),
+            oom_killed: Some(OomKilled {
+                kills: 1,
+                limit_bytes: Some(1 << 30),
+                peak_bytes: Some(1 << 30),
+            }),
+            pids_limit: Some(PidsLimit { refused: 7, limit: Some(512) }),
+            output_holders: vec![survivor.clone()],
+            stopped: Some(Stopped {
+                means: StopMeans::CgroupKill,
+                left: 1,
+                survivors: vec![survivor],
+            }),
+        }
+        .if_any(),
+        ..code.clone()
+    };
     let not_started = ProcessState::NotStarted {
         error: WireError::refused(ErrorCode::SpawnFailed, "no such program")
             .with("cause", "not_found"),
@@ -215,6 +236,7 @@ fn processes() -> Vec<Sample> {
         Sample::new("process_signal_reply", &Reply::Ok(running)),
         Sample::new("process_stop_request", &StopProcess { process_id: id(), grace_ms: 5_000 }),
         Sample::new("process_stop_reply", &Reply::Ok(code)),
+        Sample::new("process_stop_reply_facts", &Reply::Ok(facts)),
         Sample::new("process_stdin_request", &stdin),
         Sample::new("process_stdin_reply", &Reply::Ok(StdinWritten { written: 3 })),
     ]
