@@ -12,6 +12,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::command::{self, stage};
 use crate::setup;
@@ -27,7 +29,7 @@ pub struct Options {
     quic: String,
 }
 
-/// Builds, starts both programs, and stays until Ctrl-C.
+/// Builds, starts both programs, and stays until Ctrl-C, a hang-up or a request to end.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     setup::web(root)?;
     stage("the two programs");
@@ -40,6 +42,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         .with_context(|| format!("could not make {}", server_dir.display()))?;
 
     stage("control plane");
+    // From here on a signal ends the two programs too: left alone, they would hold their addresses.
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD])?;
     let mut server = Stopped(
         Command::new(bins.join("controlplane"))
             .args([
@@ -72,15 +76,19 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     println!(
         "This checkout is joined as a workspace. Ctrl-C stops both programs; the state stays in .holdfast/."
     );
-    loop {
+    for signal in signals.forever() {
+        if signal != SIGCHLD {
+            println!("\nStopping both programs.");
+            return Ok(());
+        }
         if let Some(status) = server.0.try_wait()? {
             bail!("the control plane ended with {status}");
         }
         if let Some(status) = daemon.0.try_wait()? {
             bail!("the daemon ended with {status}");
         }
-        std::thread::sleep(std::time::Duration::from_millis(500));
     }
+    Ok(())
 }
 
 /// The daemon of this checkout: enrolled on the first start, only run on the later ones.
@@ -124,7 +132,7 @@ struct Stopped(Child);
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // Ctrl-C reaches the whole group by itself; this is for our own errors.
+        // Ctrl-C reaches the whole group by itself; a signal to us alone, or an error of ours, does not.
         let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
         let _ = self.0.wait();
     }
