@@ -50,6 +50,9 @@ pub const MODEL_OUTPUT_TAIL_BYTES: usize = 16 * 1024;
 pub const MODEL_OUTPUT_LINE_BYTES: usize = 2_048;
 /// Largest page of output in one answer, in bytes.
 pub const OUTPUT_PAGE_MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of output that one follower is sent in a second; as many more at the start and after a
+/// silence. A faster process is followed late, and what is dropped meanwhile is told.
+pub const FOLLOW_BYTES_PER_SECOND: u64 = 1024 * 1024;
 /// Largest single argument of a process, in bytes (the kernel's `MAX_ARG_STRLEN`, NUL included).
 pub const ARGUMENT_MAX_BYTES: usize = 128 * 1024;
 /// Largest total of arguments and environment, in bytes.

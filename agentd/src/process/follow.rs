@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use shared::lifecycle::Lifecycle;
-use shared::limits::RAW_FRAME_MAX_BYTES;
+use shared::limits::{FOLLOW_BYTES_PER_SECOND, RAW_FRAME_MAX_BYTES};
 use shared::protocol::process::{OutputStream, ProcessView};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::log::Piece;
 use super::machine::Phase;
+use super::pace::Pace;
 use super::table::Process;
 
 /// Bytes this close to the end are in the page cache: they are read in place.
@@ -24,6 +26,7 @@ const WARM_BYTES: u64 = 1024 * 1024;
 pub struct Follower {
     process: Arc<Process>,
     offset: u64,
+    pace: Pace,
     changes: watch::Receiver<u64>,
     phases: watch::Receiver<Phase>,
     lifecycle: Lifecycle,
@@ -55,7 +58,8 @@ pub enum FollowStep {
 impl Follower {
     pub(super) fn new(process: Arc<Process>, offset: u64, lifecycle: Lifecycle) -> Self {
         let (changes, phases) = (process.log.changes(), process.phase.subscribe());
-        Self { process, offset, changes, phases, lifecycle }
+        let pace = Pace::new(FOLLOW_BYTES_PER_SECOND);
+        Self { process, offset, pace, changes, phases, lifecycle }
     }
 
     /// The process at this moment.
@@ -72,6 +76,12 @@ impl Follower {
             let is_open = self.phases.borrow_and_update().is_running();
             let extent = self.process.log.extent();
             if self.offset < extent.total {
+                let now = Instant::now().into_std();
+                let next_at = self.pace.next_at(now);
+                if next_at > now {
+                    tokio::time::sleep_until(next_at.into()).await;
+                    continue;
+                }
                 return self.step(extent.total).await;
             }
             if !is_open {
@@ -98,6 +108,7 @@ impl Follower {
         match piece {
             Some(Piece::Bytes { offset, bytes }) => {
                 self.offset = offset + bytes.len() as u64;
+                self.pace.sent(bytes.len(), Instant::now().into_std());
                 Ok(FollowStep::Chunk { offset, stream, bytes: bytes.into() })
             }
             Some(Piece::Gap { from, to }) => {

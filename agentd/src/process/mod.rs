@@ -36,6 +36,7 @@ mod handle;
 mod keeper;
 mod kept;
 mod launch;
+mod pace;
 mod record;
 mod restore;
 mod service;

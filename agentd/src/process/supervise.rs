@@ -41,6 +41,10 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// Connections that wait for a keeper to accept; there is one daemon.
 const BACKLOG: i32 = 4;
 
+/// Descriptors that no process is started with: the daemon needs some to answer, to read output and to
+/// end what runs.
+const RESERVED_DESCRIPTORS: u64 = 16;
+
 /// The program that makes keepers: `agentd` itself, with [`FORKER_ARGUMENT`].
 #[derive(Clone, Debug)]
 pub struct KeeperProgram {
@@ -94,6 +98,10 @@ impl Supervisor {
         launch: &Launch,
         output_dir: &Path,
     ) -> Result<UnixStream, StartError> {
+        let (ours, theirs) = UnixStream::pair().map_err(StartError::of_io)?;
+        if is_reserved(&ours) {
+            return Err(StartError::TooManyOpenFiles);
+        }
         let program: &CString = launch
             .program
             .as_ref()
@@ -108,7 +116,6 @@ impl Supervisor {
         let image = image::write(head, program, &launch.argv, &launch.env);
         let image = image.map_err(StartError::of_io)?;
         let (listener, record) = self.prepare(process).map_err(StartError::of_io)?;
-        let (ours, theirs) = UnixStream::pair().map_err(StartError::of_io)?;
         let mut fds: Vec<BorrowedFd<'_>> = vec![
             image.as_fd(),
             theirs.as_fd(),
@@ -220,6 +227,14 @@ fn lock(path: &Path) -> io::Result<File> {
         }
     }
     Err(io::Error::other("the program that made an earlier daemon's keepers does not end"))
+}
+
+/// Whether a descriptor is one of the last that the daemon may have. The lowest free number is taken
+/// for each, so all below it are in use.
+fn is_reserved(fd: &impl AsRawFd) -> bool {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let number = u64::try_from(fd.as_raw_fd()).unwrap_or(u64::MAX);
+    limit.is_some_and(|limit| number + RESERVED_DESCRIPTORS >= limit)
 }
 
 /// Through the directory's descriptor: a state directory may be deeper than a socket address.

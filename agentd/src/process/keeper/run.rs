@@ -15,7 +15,7 @@ use rustix::process::Pid;
 use shared::clock::{Clock, SystemClock};
 use shared::ids::OpId;
 use shared::protocol::process::{Exit, OutputStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::exec::{self, Executed};
 use super::image::{Head, Image};
@@ -27,10 +27,12 @@ use super::record::{self, Note, Usage};
 use crate::process::log::{Budget, LogWriter, OutputLog};
 use crate::process::tree;
 
-/// One read: what a pipe holds by default.
+/// One read: what a pipe holds by default. A pipe that fills it is a flood.
 const READ_BYTES: usize = 64 * 1024;
 /// A flooded pipe is made this large, so that reader and writer meet less often.
 const BULK_PIPE_BYTES: usize = 1024 * 1024;
+/// How often a daemon hears of a flood; everything else it is told at once.
+const FLOOD_TOLD: Duration = Duration::from_millis(10);
 /// Signal operations that are remembered for a daemon that asks again.
 const REMEMBERED: usize = 16;
 
@@ -56,6 +58,10 @@ struct Keeper {
     writer: Option<LogWriter>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
+    /// The last read of standard output, of standard error gave as much as it takes.
+    flooded: [bool; 2],
+    /// When the daemon was told of a flood.
+    told_at: Option<Instant>,
     pipes: Vec<u64>,
     buffer: Vec<u8>,
     input: Input,
@@ -97,6 +103,8 @@ pub(super) fn keep(order: Order) -> std::io::Result<()> {
         budget,
         stdout: None,
         stderr: None,
+        flooded: [false; 2],
+        told_at: None,
         pipes: Vec::new(),
         buffer: Vec::new(),
         input: Input::default(),
@@ -212,7 +220,8 @@ impl Keeper {
         for (fd, flags) in &sources {
             fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, *flags)));
         }
-        let timeout = self.input.deadline().map(|until| {
+        let until = self.input.deadline().into_iter().chain(self.next_told()).min();
+        let timeout = until.map(|until| {
             let left = until.saturating_duration_since(self.clock.now());
             Timespec {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(1),
@@ -230,28 +239,38 @@ impl Keeper {
         Ready { children, stdout, stderr, stdin, listener, link }
     }
 
-    /// One read of one pipe into the log.
+    /// Once from one pipe into the log.
     fn read(&mut self, stream: OutputStream) {
-        let pipe = match stream {
-            OutputStream::Stdout => &mut self.stdout,
-            OutputStream::Stderr => &mut self.stderr,
+        let (pipe, index) = match stream {
+            OutputStream::Stdout => (&mut self.stdout, 0),
+            OutputStream::Stderr => (&mut self.stderr, 1),
         };
-        let Some(fd) = pipe else { return };
-        match rustix::io::read(&*fd, &mut self.buffer[..]) {
+        let (Some(fd), Some(writer)) = (&*pipe, &mut self.writer) else { return };
+        let was_flooded = self.flooded[index];
+        let read = match was_flooded.then(|| writer.splice(stream, fd.as_fd())) {
+            Some(moved @ (Ok(_) | Err(Errno::AGAIN | Errno::INTR))) => moved,
+            // Also for a file system that cannot, and for a full disk: what is lost is counted.
+            _ => {
+                let read = rustix::io::read(fd, &mut self.buffer[..]);
+                writer.append(stream, &self.buffer[..read.unwrap_or(0)]);
+                read
+            }
+        };
+        match read {
             Ok(read) if read > 0 => {
-                if read == self.buffer.len() {
+                let is_flooded = read >= READ_BYTES;
+                if is_flooded && !was_flooded {
                     // Refused when the user has many large pipes; a small one works as well.
-                    let _ = rustix::pipe::fcntl_setpipe_size(&*fd, BULK_PIPE_BYTES);
+                    let _ = rustix::pipe::fcntl_setpipe_size(fd, BULK_PIPE_BYTES);
                 }
-                if let Some(writer) = &mut self.writer {
-                    writer.append(stream, &self.buffer[..read]);
-                }
+                self.flooded[index] = is_flooded;
                 self.has_news = true;
                 return;
             }
             Err(Errno::AGAIN | Errno::INTR) => return,
             _ => *pipe = None,
         }
+        self.flooded[index] = false;
         if self.stdout.is_none() && self.stderr.is_none() {
             // Closes the log.
             self.writer = None;
@@ -371,6 +390,13 @@ impl Keeper {
         if !self.has_news || !self.link.as_ref().is_some_and(Link::takes_status) {
             return;
         }
+        if self.flooded.contains(&true) {
+            let now = self.clock.now();
+            if self.told_at.is_some_and(|at| now < at + FLOOD_TOLD) {
+                return;
+            }
+            self.told_at = Some(now);
+        }
         self.has_news = false;
         let mut life = self.life.clone();
         if let (Life::Ended { ago_ms, .. }, Some(at)) = (&mut life, self.ended_at) {
@@ -379,6 +405,12 @@ impl Keeper {
         }
         let status = Status { life, output: self.log.state(), pipes: self.pipes.clone() };
         self.say(&Said::Status(status));
+    }
+
+    /// When a daemon that waits for news of a flood hears it.
+    fn next_told(&self) -> Option<Instant> {
+        let waits = self.has_news && self.link.as_ref().is_some_and(Link::takes_status);
+        self.told_at.filter(|_| waits && self.flooded.contains(&true)).map(|at| at + FLOOD_TOLD)
     }
 
     fn say(&mut self, said: &Said) {
@@ -417,7 +449,7 @@ impl Keeper {
                 Effect::Sync => {
                     let _ = self.record.sync_data();
                 }
-                Effect::Tell => self.has_news = true,
+                Effect::Tell => (self.has_news, self.told_at) = (true, None),
                 Effect::Leave | Effect::Stale => {}
             }
         }

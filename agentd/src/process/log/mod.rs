@@ -8,7 +8,7 @@
 //!
 //! Byte 0 is the first byte ever written, and an offset keeps its meaning after bytes were dropped.
 //! Standard output and standard error are one log; where the stream changes there is a mark in
-//! `<id>.marks`. Nothing of the output is held in memory.
+//! `<id>.marks`. Nothing of the output is held in memory. `docs/design/014-output.md`.
 //!
 //! When a write fails (a full disk) the process goes on: what could not be written counts as
 //! dropped, and the segments before it give way, so that the kept part has one gap, not many.
@@ -190,6 +190,7 @@ impl OutputLog {
         }
         self.remove_file(&self.head_path());
         self.remove_file(&self.marks_path());
+        self.remove_file(&self.end_path());
         state.head_len = 0;
         state.marks = 0;
     }
@@ -211,6 +212,10 @@ impl OutputLog {
 
     fn marks_path(&self) -> PathBuf {
         self.dir.join(format!("{}.marks", self.id))
+    }
+
+    fn end_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.end", self.id))
     }
 
     fn segment_path(&self, start: u64) -> PathBuf {
@@ -250,6 +255,8 @@ impl State {
 pub struct LogFiles {
     head: u64,
     marks: u64,
+    /// Where the log ends, once a file was used again.
+    end: Option<u64>,
     segments: Vec<(u64, u64)>,
 }
 
@@ -259,7 +266,16 @@ impl LogFiles {
         let mut segments: Vec<Segment> =
             self.segments.iter().map(|&(start, len)| Segment { start, len }).collect();
         segments.sort_by_key(|segment| segment.start);
+        if let Some(end) = self.end {
+            // A file that was used again may be longer than what was written to it.
+            let mut next = end;
+            for segment in segments.iter_mut().rev() {
+                segment.len = segment.len.min(next.saturating_sub(segment.start));
+                next = segment.start;
+            }
+        }
         let on_disk = segments.last().map_or(self.head, |last| last.start + last.len);
+        let on_disk = on_disk.max(self.end.unwrap_or(0));
         LogState {
             total: total.map_or(on_disk, |total| total.max(on_disk)),
             head_len: self.head,
@@ -289,12 +305,18 @@ impl LogFiles {
             match (kind, kind.parse::<u64>()) {
                 ("head", _) => files.head = len,
                 ("marks", _) => files.marks = len,
+                ("end", _) => files.end = read_end(&entry.path()),
                 (_, Ok(start)) => files.segments.push((start, len)),
                 _ => {}
             }
         }
         Ok(found)
     }
+}
+
+fn read_end(path: &Path) -> Option<u64> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use shared::protocol::process::OutputStream;
 
@@ -49,9 +50,8 @@ impl OutputLog {
                 Place::Segment { start, room } => (self.segment_path(start), offset - start, room),
             };
             let len = max.min(usize::try_from(room).unwrap_or(usize::MAX));
-            let mut bytes = vec![0; len];
-            match File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, at)) {
-                Ok(()) => return Ok(Some(Piece::Bytes { offset, bytes })),
+            match read_at(&path, at, len) {
+                Ok(bytes) => return Ok(Some(Piece::Bytes { offset, bytes })),
                 // It was dropped in between. Its keeper may not have told yet.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => match place {
                     Place::Segment { start, .. } => self.forget_through(start),
@@ -123,4 +123,13 @@ impl OutputLog {
             }
         }
     }
+}
+
+/// `len` bytes at `at`; an error when the file has lost its name meanwhile: then it may hold newer
+/// bytes, see [`LogWriter`](super::LogWriter).
+fn read_at(path: &Path, at: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    File::open(path)?.read_exact_at(&mut bytes, at)?;
+    std::fs::symlink_metadata(path)?;
+    Ok(bytes)
 }

@@ -1,5 +1,7 @@
 //! The log against a plain vector, and its life on disk.
 
+use std::os::fd::AsFd;
+
 use super::*;
 use proptest::prelude::*;
 use shared::protocol::process::OutputStream;
@@ -83,6 +85,8 @@ proptest! {
             model.extend_from_slice(chunk);
             assert_log_equals(&log, &model, kept);
         }
+        // Its writer may be killed at any moment.
+        assert_log_equals(&bench.restore(None), &model, kept);
         drop(writer);
         prop_assert!(log.extent().closed);
         let restored = bench.restore(None);
@@ -120,6 +124,71 @@ fn what_cannot_be_written_is_counted_and_the_log_goes_on() {
         panic!("{pieces:?}")
     };
     assert!(head.iter().all(|byte| *byte == b'a') && *tail == [b'c'; 50]);
+}
+
+/// What a pipe gives is the same log as what is appended, with the marks of both streams.
+#[test]
+fn what_is_spliced_is_as_what_is_appended() {
+    use std::io::Write;
+    let bench = bench();
+    let (log, mut writer) = bench.log(5_000);
+    let mut model = Vec::new();
+    for n in 0_u32..400 {
+        let stream = if n % 5 < 2 { OutputStream::Stderr } else { OutputStream::Stdout };
+        let bytes: Vec<u8> = (0..n * 7 % 640 + 1).map(|byte| (byte + n) as u8).collect();
+        model.extend_from_slice(&bytes);
+        if n % 3 == 0 {
+            writer.append(stream, &bytes);
+        } else {
+            let (read, mut write) = io::pipe().unwrap();
+            write.write_all(&bytes).unwrap();
+            let mut left = bytes.len();
+            while left > 0 {
+                left -= writer.splice(stream, read.as_fd()).unwrap();
+            }
+            assert_eq!(writer.splice(stream, read.as_fd()), Err(rustix::io::Errno::AGAIN));
+            drop(write);
+            assert_eq!(writer.splice(stream, read.as_fd()), Ok(0), "the end of the pipe");
+        }
+        assert_log_equals(&log, &model, 5_000);
+        let last = model.len() as u64 - 1;
+        assert_eq!(log.stream_at(last, 1).0, stream, "chunk {n}");
+    }
+    assert_log_equals(&bench.restore(None), &model, 5_000);
+}
+
+/// A segment's file is used again for a later one: a reader gets the bytes of its offset, or the
+/// gap that took their place, and never what was written over them.
+#[test]
+fn a_reader_beside_a_flood_never_sees_the_bytes_of_another_offset() {
+    let bench = bench();
+    let (log, mut writer) = bench.log(256 * 1024);
+    let flood = std::thread::spawn(move || {
+        // Each eight bytes tell their offset.
+        for block in 0_u64..4_000 {
+            let bytes: Vec<u8> =
+                (0_u64..512).flat_map(|word| (block * 4_096 + word * 8).to_le_bytes()).collect();
+            writer.append(OutputStream::Stdout, &bytes);
+        }
+    });
+    let (mut at, mut read, mut gaps) = (0, 0, 0);
+    while at < 4_000 * 4_096 {
+        match log.read(at, 4_096).unwrap() {
+            None => std::thread::yield_now(),
+            Some(Piece::Gap { to, .. }) => (at, gaps) = (to, gaps + 1),
+            Some(Piece::Bytes { offset, bytes }) => {
+                assert_eq!(offset, at);
+                for (place, word) in bytes.chunks_exact(8).enumerate() {
+                    let told = u64::from_le_bytes(word.try_into().unwrap());
+                    assert_eq!(told, at + place as u64 * 8);
+                }
+                at += bytes.len() as u64 / 8 * 8;
+                read += bytes.len();
+            }
+        }
+    }
+    flood.join().unwrap();
+    println!("read {read} bytes and {gaps} gaps beside the flood");
 }
 
 #[test]

@@ -1,15 +1,26 @@
 //! The one writer of a log.
+//!
+//! A log that is full drops its oldest segment for each new one. Its file is used again under the
+//! new name: pages that are in memory are overwritten, where a new file would need new ones (three
+//! times the throughput of a flood). The length of such a file says nothing about what was written
+//! to it, so from then on the end of the log stands in `<id>.end`.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::pipe::SpliceFlags;
 use shared::protocol::process::OutputStream;
 
 use super::marks;
 use super::{OutputLog, Segment};
+
+/// Bytes that are moved from a pipe at a time: more than the nearest cache holds costs more.
+const SPLICE_BYTES: usize = 256 * 1024;
 
 /// Appends to a log. Dropping it closes the log.
 pub struct LogWriter {
@@ -17,10 +28,18 @@ pub struct LogWriter {
     /// The file that the next byte goes to: the head, or the newest segment.
     file: Option<File>,
     marks: Option<File>,
+    /// Where the log ends, since a file was used again.
+    end: Option<File>,
     stream: OutputStream,
     /// No more goes to the head: it is full, or a write to it failed.
     head_done: bool,
     failed: bool,
+}
+
+/// Where the next byte goes: at `at` in the file, with room for `room` more.
+struct Place {
+    at: u64,
+    room: u64,
 }
 
 impl LogWriter {
@@ -28,15 +47,17 @@ impl LogWriter {
     #[must_use]
     pub fn new(log: Arc<OutputLog>) -> Self {
         let stream = OutputStream::Stdout;
-        Self { log, file: None, marks: None, stream, head_done: false, failed: false }
+        let (file, marks, end) = (None, None, None);
+        Self { log, file, marks, end, stream, head_done: false, failed: false }
     }
 
     /// Appends `bytes` that came from `stream`. Blocks for the page cache, never for the disk
     /// unless the kernel makes writers wait. Never fails: what cannot be written counts as dropped.
     pub fn append(&mut self, stream: OutputStream, bytes: &[u8]) {
-        if stream != self.stream {
-            self.mark(stream);
+        if bytes.is_empty() {
+            return;
         }
+        self.mark(stream);
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.append_some(rest) {
@@ -54,70 +75,143 @@ impl LogWriter {
                 }
             }
         }
-        let total = self.log.lock().total;
-        self.log.changed.send_replace(total);
+        self.publish();
+    }
+
+    /// Appends what is in `pipe`, at most [`SPLICE_BYTES`], without a copy of its own. Gives how
+    /// much; nothing at the end of the pipe. After an error nothing was taken from the pipe, except
+    /// `AGAIN` read it and [`append`](Self::append) it.
+    pub(in crate::process) fn splice(
+        &mut self,
+        stream: OutputStream,
+        pipe: BorrowedFd<'_>,
+    ) -> rustix::io::Result<usize> {
+        let other = |_| rustix::io::Errno::IO;
+        let Place { mut at, room } = self.place().map_err(other)?;
+        let most = SPLICE_BYTES.min(usize::try_from(room).unwrap_or(SPLICE_BYTES));
+        let file = self.file.as_ref().ok_or(rustix::io::Errno::BADF)?;
+        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        let moved = rustix::pipe::splice(pipe, None, file, Some(&mut at), most, flags)?;
+        if moved > 0 {
+            self.mark(stream);
+            self.advance(moved as u64);
+            self.publish();
+        }
+        Ok(moved)
     }
 
     /// Writes a first part of `bytes`, at least one, to where it belongs.
     fn append_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Place { at, room } = self.place()?;
+        let part = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+        // After an error the file may hold a part that nobody reads.
+        self.file.as_ref().ok_or(io::ErrorKind::NotFound)?.write_all_at(part, at)?;
+        self.advance(part.len() as u64);
+        Ok(part.len())
+    }
+
+    /// Makes the file ready that the next byte goes to.
+    fn place(&mut self) -> io::Result<Place> {
         let log = Arc::clone(&self.log);
-        let (head_len, segment) = {
+        let (head_len, newest) = {
             let state = log.lock();
             (state.head_len, state.segments.back().copied())
         };
         if !self.head_done && head_len < log.limits.head {
-            let part = part(bytes, log.limits.head - head_len);
-            write(&mut self.file, &log.head_path(), part)?;
-            let mut state = log.lock();
-            state.head_len += part.len() as u64;
-            state.total += part.len() as u64;
-            log.budget.add(part.len() as u64);
-            return Ok(part.len());
+            if self.file.is_none() {
+                self.file = Some(create(&log.head_path())?);
+            }
+            return Ok(Place { at: head_len, room: log.limits.head - head_len });
         }
         self.head_done = true;
-        let room = segment.map_or(0, |segment| log.limits.segment.saturating_sub(segment.len));
-        if room == 0 {
-            self.rotate()?;
-            return self.append_some(bytes);
+        let at = match newest {
+            Some(newest) if self.file.is_some() && newest.len < log.limits.segment => newest.len,
+            _ => {
+                self.rotate()?;
+                0
+            }
+        };
+        Ok(Place { at, room: log.limits.segment - at })
+    }
+
+    /// `written` bytes stand at the place that was given last.
+    fn advance(&mut self, written: u64) {
+        let mut state = self.log.lock();
+        state.total += written;
+        match state.segments.back_mut() {
+            Some(newest) if self.head_done => newest.len += written,
+            _ => state.head_len += written,
         }
-        let start = segment.map_or(0, |segment| segment.start);
-        let part = part(bytes, room);
-        write(&mut self.file, &log.segment_path(start), part)?;
-        let mut state = log.lock();
-        state.total += part.len() as u64;
-        if let Some(newest) = state.segments.back_mut() {
-            newest.len += part.len() as u64;
-        }
-        log.budget.add(part.len() as u64);
-        Ok(part.len())
+        let total = state.total;
+        drop(state);
+        self.log.budget.add(written);
+        self.note_end(total);
     }
 
     /// Begins a segment; the oldest ones give way to it.
     fn rotate(&mut self) -> io::Result<()> {
         let log = Arc::clone(&self.log);
-        let start = log.lock().total;
+        let (start, gone) = {
+            let state = log.lock();
+            (state.total, self.gives_way(&state.segments))
+        };
         let path = log.segment_path(start);
-        self.file = Some(create(&path)?);
+        let file = match gone.first() {
+            Some(oldest) if oldest.len == log.limits.segment => self.reuse(oldest.start, &path),
+            _ => None,
+        };
+        self.file = Some(match file {
+            Some(file) => file,
+            None => create(&path)?,
+        });
         let mut state = log.lock();
+        state.segments.drain(..gone.len());
         state.segments.push_back(Segment { start, len: 0 });
-        let mut tail: u64 = state.segments.iter().map(|segment| segment.len).sum();
-        let mut gone = Vec::new();
-        while state.segments.len() > 1 {
-            // The budget is everybody's: a log that flows past it keeps less of its own.
-            let over = tail + log.limits.segment > log.limits.tail || log.budget.excess() > 0;
-            if !over {
-                break;
-            }
-            let Some(oldest) = state.segments.pop_front() else { break };
-            tail -= oldest.len;
-            log.budget.remove(oldest.len);
-            gone.push(oldest.start);
-        }
         drop(state);
-        for start in gone {
-            log.remove_file(&log.segment_path(start));
+        log.budget.remove(gone.iter().map(|segment| segment.len).sum());
+        for segment in gone {
+            log.remove_file(&log.segment_path(segment.start));
         }
         Ok(())
+    }
+
+    /// The oldest of `segments` that leave when another one comes.
+    fn gives_way(&self, segments: &VecDeque<Segment>) -> Vec<Segment> {
+        let limits = self.log.limits;
+        let mut tail: u64 = segments.iter().map(|segment| segment.len).sum();
+        let mut excess = self.log.budget.excess();
+        let leaves = |segment: &&Segment| {
+            // The budget is everybody's: a log that flows past it keeps less of its own.
+            let is_over = tail + limits.segment > limits.tail || excess > 0;
+            tail -= segment.len;
+            excess = excess.saturating_sub(segment.len);
+            is_over
+        };
+        segments.iter().take_while(leaves).copied().collect()
+    }
+
+    /// Takes the file of the segment at `oldest` for the one at `path`. Its name goes first: a
+    /// reader that finds the old name after it has read has read the old bytes.
+    fn reuse(&mut self, oldest: u64, path: &Path) -> Option<File> {
+        let old = self.log.segment_path(oldest);
+        let file = OpenOptions::new().write(true).open(&old).ok()?;
+        if self.end.is_none() {
+            self.end = Some(create(&self.log.end_path()).ok()?);
+            let total = self.log.lock().total;
+            self.note_end(total);
+        }
+        // Also none when the end cannot be noted: it has just been dropped.
+        self.end.as_ref()?;
+        std::fs::rename(&old, path).ok()?;
+        Some(file)
+    }
+
+    fn note_end(&mut self, total: u64) {
+        if let Some(end) = &self.end
+            && let Err(error) = end.write_all_at(&total.to_le_bytes(), 0)
+        {
+            tracing::warn!(process.id = %self.log.id, %error, "the end of the output is not noted");
+        }
     }
 
     /// `bytes` could not be written: they and all segments before them count as dropped.
@@ -125,17 +219,22 @@ impl LogWriter {
         let log = Arc::clone(&self.log);
         let mut state = log.lock();
         state.total += bytes;
+        let total = state.total;
         let gone = std::mem::take(&mut state.segments);
-        log.budget.remove(gone.iter().map(|segment| segment.len).sum());
         drop(state);
+        log.budget.remove(gone.iter().map(|segment| segment.len).sum());
         self.head_done = true;
         self.file = None;
+        self.note_end(total);
         for segment in gone {
             log.remove_file(&log.segment_path(segment.start));
         }
     }
 
     fn mark(&mut self, stream: OutputStream) {
+        if stream == self.stream {
+            return;
+        }
         let (offset, count) = {
             let state = self.log.lock();
             (state.total, state.marks)
@@ -145,11 +244,24 @@ impl LogWriter {
         }
         self.stream = stream;
         let mark = marks::encode(offset, stream);
-        match write(&mut self.marks, &self.log.marks_path(), &mark) {
+        match self.write_mark(&mark, count * marks::MARK_BYTES) {
             Ok(()) => self.log.lock().marks += 1,
-            // Half a mark may stand in the file: no more of them, the bytes count more.
-            Err(_) => self.log.lock().marks = count,
+            // Half a mark may stand in the file, where the next one is written over it.
+            Err(error) => tracing::debug!(%error, "a change of stream is not marked"),
         }
+    }
+
+    fn write_mark(&mut self, mark: &[u8], at: u64) -> io::Result<()> {
+        let marks = match &mut self.marks {
+            Some(marks) => marks,
+            none => none.insert(create(&self.log.marks_path())?),
+        };
+        marks.write_all_at(mark, at)
+    }
+
+    fn publish(&self) {
+        let total = self.log.lock().total;
+        self.log.changed.send_replace(total);
     }
 }
 
@@ -157,21 +269,13 @@ impl Drop for LogWriter {
     fn drop(&mut self) {
         let mut state = self.log.lock();
         state.closed = true;
-        let total = state.total;
+        let len = state.segments.back().map(|newest| newest.len);
         drop(state);
-        self.log.changed.send_replace(total);
-    }
-}
-
-fn part(bytes: &[u8], room: u64) -> &[u8] {
-    &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))]
-}
-
-/// All of `bytes` or an error; after an error the file may hold a part that nobody reads.
-fn write(file: &mut Option<File>, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match file {
-        Some(file) => file.write_all(bytes),
-        None => file.insert(create(path)?).write_all(bytes),
+        if let (Some(file), Some(len), Some(_)) = (&self.file, len, &self.end) {
+            // What an earlier segment left behind the end of the last one.
+            let _ = file.set_len(len);
+        }
+        self.publish();
     }
 }
 
