@@ -69,8 +69,14 @@ impl Link {
         if matches!(said, Said::Status(_)) {
             self.unseen += 1;
         }
-        Frame::message(said).write_to(&mut self.out).map_err(|_| Gone)?;
+        self.add(said);
         self.flush()
+    }
+
+    /// To be sent with what is said next.
+    pub(super) fn add(&mut self, said: &Said) {
+        // No message of a keeper is near the limit of a frame.
+        let _ = Frame::message(said).write_to(&mut self.out);
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Gone> {

@@ -165,7 +165,8 @@ impl Keeper {
             .collect();
         (self.stdout, self.stderr) = (Some(stdout), Some(stderr));
         self.input = Input::new(stdin);
-        self.buffer = vec![0; READ_BYTES];
+        // Not zeroed: what is never read into costs no memory.
+        self.buffer = Vec::with_capacity(READ_BYTES);
         Event::Executed
     }
 
@@ -251,8 +252,9 @@ impl Keeper {
             Some(moved @ (Ok(_) | Err(Errno::AGAIN | Errno::INTR))) => moved,
             // Also for a file system that cannot, and for a full disk: what is lost is counted.
             _ => {
-                let read = rustix::io::read(fd, &mut self.buffer[..]);
-                writer.append(stream, &self.buffer[..read.unwrap_or(0)]);
+                self.buffer.clear();
+                let read = rustix::io::read(fd, rustix::buffer::spare_capacity(&mut self.buffer));
+                writer.append(stream, &self.buffer);
                 read
             }
         };
@@ -334,7 +336,10 @@ impl Keeper {
             keeper: std::process::id(),
             has_input: self.input.is_open(),
         };
-        self.say(&hello);
+        // Goes with the first status.
+        if let Some(link) = &mut self.link {
+            link.add(&hello);
+        }
         self.has_news = true;
     }
 
