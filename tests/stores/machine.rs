@@ -4,26 +4,55 @@
 
 use controlplane::chat::event::ChatStatus;
 use controlplane::chat::machine::{
-    Asked, AssistantMessage, Busy, ChatMachine, Effect, Event, ExecutionState, Facts, Intent,
-    Queued, RetryState,
+    Asked, AssistantMessage, Awaited, Busy, ChatMachine, Effect, Event, ExecutionState, Facts,
+    Gate, Intent, Queued, RetryState, Target, ToolAnswer,
 };
-use controlplane::store::StoreError;
-use controlplane::store::chats::{ChatRow, SendMessage, WorkerFence};
-use shared::ids::QueueId;
+use controlplane::store::chats::{
+    ChatRow, Decide, Decision, OverdueCall, SendMessage, Settle, Verdict, WorkerFence,
+};
+use controlplane::store::{NewAudit, StoreError};
+use serde_json::json;
+use shared::ids::{MessageId, OpId, QueueId};
 
 use crate::scene::{Scene, answered, asking, failure, said};
 use crate::schema::execute;
+
+/// Columns of a chat, from which its state follows.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    status: ChatStatus,
+    archived: bool,
+    queue: i64,
+    calls: Calls,
+}
+
+/// The open batch of a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Calls {
+    /// None.
+    Closed,
+    /// One call that runs.
+    Runs,
+    /// One call that runs and one that waits for a person.
+    Both,
+    /// One call that waits for a person.
+    Waits,
+}
 
 /// One cell of the matrix: a chat in a state, with what may be asked of it.
 struct Cell {
     chat: ChatRow,
     fence: WorkerFence,
     queued: QueueId,
-    intents: Vec<Intent>,
+    said: MessageId,
+    /// The call that runs.
+    runs: Option<Intent>,
+    /// The call that waits.
+    waits: Option<Intent>,
 }
 
-/// Every state with an owner where a worker may own it, with and without an open call.
-fn every_state() -> Vec<(ChatStatus, bool, i64, bool)> {
+/// Every combination of the columns, also those that contradict each other.
+fn every_place() -> Vec<Place> {
     let mut all = vec![];
     for status in [
         ChatStatus::Waiting,
@@ -34,11 +63,8 @@ fn every_state() -> Vec<(ChatStatus, bool, i64, bool)> {
     ] {
         for archived in [false, true] {
             for queue in [0, 1] {
-                for open in [false, true] {
-                    let rests = matches!(status, ChatStatus::Waiting | ChatStatus::Error);
-                    if !(rests && open) {
-                        all.push((status, archived, queue, open));
-                    }
+                for calls in [Calls::Closed, Calls::Runs, Calls::Both, Calls::Waits] {
+                    all.push(Place { status, archived, queue, calls });
                 }
             }
         }
@@ -46,17 +72,39 @@ fn every_state() -> Vec<(ChatStatus, bool, i64, bool)> {
     all
 }
 
-/// A chat that is exactly in the state, made by writing the columns.
-async fn cell(scene: &Scene, state: (ChatStatus, bool, i64, bool)) -> Cell {
-    let (status, archived, queue, open) = state;
+/// A chat that is exactly there, made by writing the columns.
+async fn cell(scene: &Scene, place: Place) -> Cell {
+    let Place { status, archived, queue, calls } = place;
     let (chat, fence) = scene.owned_chat().await;
+    let said = scene.store.chats.history(chat.id).await.unwrap()[0].id;
     let mut fence = fence;
-    let mut intents = vec![];
-    if open {
-        let (message, asked) = asking(scene, &["a"]);
+    let (mut runs, mut waits) = (None, None);
+    let names: &[&str] = match calls {
+        Calls::Closed => &[],
+        Calls::Runs => &["runs"],
+        Calls::Both => &["runs", "waits"],
+        Calls::Waits => &["waits"],
+    };
+    if !names.is_empty() {
+        let (message, intents) = asking(scene, names);
         fence =
-            scene.store.chats.commit_step(chat.id, &fence, &message, &asked).await.unwrap().fence;
-        intents = asked;
+            scene.store.chats.commit_step(chat.id, &fence, &message, &intents).await.unwrap().fence;
+        for intent in intents {
+            if intent.tool_call_id == "waits" {
+                execute(
+                    scene,
+                    &format!(
+                        "UPDATE operations SET gate = 'approval', deadline_at_ms = 1 \
+                     WHERE op_id = '{}'",
+                        intent.op_id
+                    ),
+                )
+                .await;
+                waits = Some(intent);
+            } else {
+                runs = Some(intent);
+            }
+        }
     }
     let queued: QueueId = scene.ids.id();
     if queue > 0 {
@@ -68,24 +116,32 @@ async fn cell(scene: &Scene, state: (ChatStatus, bool, i64, bool)) -> Cell {
     execute(
         scene,
         &format!(
-            "UPDATE chats SET status = '{}', archived = {archived}, queue_length = {queue} \
-         WHERE id = '{}'",
+            "UPDATE chats SET status = '{}', archived = {archived}, queue_length = {queue}, \
+             awaited = {} WHERE id = '{}'",
             status.as_str(),
+            i64::from(waits.is_some()),
             chat.id
         ),
     )
     .await;
-    Cell { chat: scene.head(&chat).await, fence, queued, intents }
+    Cell { chat: scene.head(&chat).await, fence, queued, said, runs, waits }
 }
 
 /// Names of the commands, in the order of [`run`].
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 25] = [
     "send_queue",
     "send_steer",
     "send_interrupt",
     "delete_queued",
     "promote",
     "edit_queued",
+    "move_queued",
+    "edit_message",
+    "switch_branch",
+    "continue",
+    "approve",
+    "answer",
+    "expire",
     "interrupt",
     "archive",
     "unarchive",
@@ -100,7 +156,7 @@ const COMMANDS: [&str; 18] = [
     "finish_error",
 ];
 /// Commands of a worker begin here.
-const FIRST_OF_WORKER: usize = 10;
+const FIRST_OF_WORKER: usize = 17;
 
 fn retry() -> RetryState {
     RetryState { attempt: 1, delay_ms: 1, retry_at_ms: 1, error: failure() }
@@ -110,34 +166,71 @@ fn partial() -> AssistantMessage {
     AssistantMessage { content: said("partial").content, ..AssistantMessage::default() }
 }
 
+fn answer_of(op_id: OpId) -> ToolAnswer {
+    ToolAnswer { op_id, result: json!("no"), is_error: true, duration_ms: 0, plan: None }
+}
+
 /// What the machine is told for a command.
 fn event(scene: &Scene, cell: &Cell, command: usize) -> Event {
     let id = cell.queued;
     let found = (cell.chat.queue_length > 0).then_some(Queued { steer: false });
     let (message, intents) = asking(scene, &["b"]);
     let send = |busy| Event::Send { message: said("x"), busy };
-    match command {
-        0 => send(Busy::Queue),
-        1 => send(Busy::Steer),
-        2 => send(Busy::Interrupt),
-        3 => Event::DeleteQueued { id, found },
-        4 => Event::Promote { id, found },
-        5 => Event::EditQueued { id, found, message: said("y") },
-        6 => Event::Interrupt,
-        7 => Event::SetArchived(true),
-        8 => Event::SetArchived(false),
-        9 => Event::Reconcile(failure()),
-        10 => Event::Abandon,
-        11 => Event::Attempt,
-        12 => Event::Retry(retry()),
-        13 => Event::CommitStep { message, intents },
-        14 => match cell.intents.first() {
+    let op_id = cell.waits.as_ref().map_or_else(|| scene.ids.id(), |intent| intent.op_id);
+    let awaited = if cell.waits.is_some() { Awaited::Waiting } else { Awaited::Unknown };
+    let overdue = if cell.waits.is_some() { Awaited::Waiting } else { Awaited::Resolved };
+    let answer = answer_of(op_id);
+    match COMMANDS[command] {
+        "send_queue" => send(Busy::Queue),
+        "send_steer" => send(Busy::Steer),
+        "send_interrupt" => send(Busy::Interrupt),
+        "delete_queued" => Event::DeleteQueued { id, found },
+        "promote" => Event::Promote { id, found },
+        "edit_queued" => Event::EditQueued { id, found, message: said("y") },
+        "move_queued" => Event::MoveQueued { id, found, to: 0 },
+        "edit_message" => {
+            Event::EditMessage { id: cell.said, found: Target::User, message: said("z") }
+        }
+        "switch_branch" => Event::SwitchBranch { id: cell.said, found: Target::User },
+        "continue" => Event::Continue,
+        "approve" => Event::Approve { op_id, found: awaited },
+        "answer" => Event::Answer { answer, found: awaited },
+        "expire" => Event::Expire { answer, found: overdue },
+        "interrupt" => Event::Interrupt,
+        "archive" => Event::SetArchived(true),
+        "unarchive" => Event::SetArchived(false),
+        "reconcile" => Event::Reconcile(failure()),
+        "abandon" => Event::Abandon,
+        "record_attempt" => Event::Attempt,
+        "record_retry" => Event::Retry(retry()),
+        "commit_step" => Event::CommitStep { message, intents },
+        "store_tool_result" => match &cell.runs {
             Some(intent) => Event::StoreResult { answer: answered(intent), found: Asked::Open },
             None => Event::StoreResult { answer: answered(&intents[0]), found: Asked::Unknown },
         },
-        15 => Event::FinishTurn,
-        16 => Event::FinishInterruption { partial: Some(partial()) },
-        _ => Event::FinishError(failure()),
+        "finish_turn" => Event::FinishTurn,
+        "finish_interruption" => Event::FinishInterruption { partial: Some(partial()) },
+        "finish_error" => Event::FinishError(failure()),
+        other => panic!("no such command: {other}"),
+    }
+}
+
+fn decide(scene: &Scene, cell: &Cell, settle: impl FnOnce(OpId) -> Settle) -> Decide {
+    let op_id = cell.waits.as_ref().map_or_else(|| scene.ids.id(), |intent| intent.op_id);
+    Decide {
+        op_id,
+        gate: Gate::Approval,
+        args_hash: None,
+        settle: settle(op_id),
+        decision: Decision { verdict: Verdict::Once, by: Some(scene.owner), note: None },
+        audit: NewAudit {
+            actor_id: Some(scene.owner),
+            action: "approval.decide".into(),
+            target: None,
+            detail: json!({}),
+            request_id: None,
+        },
+        claim: None,
     }
 }
 
@@ -152,26 +245,53 @@ async fn run(
     let id = cell.chat.id;
     let send = |busy| SendMessage { message: said("x"), busy, claim: None, key: None };
     let (message, intents) = asking(scene, &["b"]);
-    let answer = answered(cell.intents.first().unwrap_or(&intents[0]));
-    match command {
-        0 => chats.send(id, &send(Busy::Queue)).await.map(drop),
-        1 => chats.send(id, &send(Busy::Steer)).await.map(drop),
-        2 => chats.send(id, &send(Busy::Interrupt)).await.map(drop),
-        3 => chats.delete_queued(id, cell.queued).await.map(drop),
-        4 => chats.promote_queued(id, cell.queued, None).await.map(drop),
-        5 => chats.edit_queued(id, cell.queued, &said("y")).await.map(drop),
-        6 => chats.interrupt(id).await.map(drop),
-        7 => chats.set_archived(id, true).await.map(drop),
-        8 => chats.set_archived(id, false).await.map(drop),
-        9 => chats.reconcile(id, &failure()).await.map(drop),
-        10 => chats.abandon(id, fence).await,
-        11 => chats.record_attempt(id, fence).await.map(drop),
-        12 => chats.record_retry(id, fence, &retry()).await.map(drop),
-        13 => chats.commit_step(id, fence, &message, &intents).await.map(drop),
-        14 => chats.store_tool_result(id, fence, &answer).await.map(drop),
-        15 => chats.finish_turn(id, fence).await.map(drop),
-        16 => chats.finish_interruption(id, fence, Some(&partial())).await.map(drop),
-        _ => chats.finish_error(id, fence, &failure()).await.map(drop),
+    match COMMANDS[command] {
+        "send_queue" => chats.send(id, &send(Busy::Queue)).await.map(drop),
+        "send_steer" => chats.send(id, &send(Busy::Steer)).await.map(drop),
+        "send_interrupt" => chats.send(id, &send(Busy::Interrupt)).await.map(drop),
+        "delete_queued" => chats.delete_queued(id, cell.queued).await.map(drop),
+        "promote" => chats.promote_queued(id, cell.queued, None).await.map(drop),
+        "edit_queued" => chats.edit_queued(id, cell.queued, &said("y")).await.map(drop),
+        "move_queued" => chats.move_queued(id, cell.queued, 0).await.map(drop),
+        "edit_message" => chats.edit_message(id, cell.said, &said("z"), None).await.map(drop),
+        "switch_branch" => chats.show_branch(id, cell.said).await.map(drop),
+        "continue" => chats.continue_turn(id, None).await.map(drop),
+        "approve" => {
+            let decide = decide(scene, cell, |_| Settle::Allow(None));
+            chats.decide(id, &decide).await.map(drop)
+        }
+        "answer" => {
+            let settle =
+                |op_id| Settle::Answer { answer: answer_of(op_id), plan: None, mode: None };
+            chats.decide(id, &decide(scene, cell, settle)).await.map(drop)
+        }
+        "expire" => {
+            let op_id = cell.waits.as_ref().map_or_else(|| scene.ids.id(), |call| call.op_id);
+            match chats.expire(OverdueCall { chat_id: id, op_id }).await {
+                Ok(Some(_)) => Ok(()),
+                // It tells nobody why: there is nothing to do.
+                Ok(None) => Err(StoreError::NotFound),
+                Err(error) => Err(error),
+            }
+        }
+        "interrupt" => chats.interrupt(id).await.map(drop),
+        "archive" => chats.set_archived(id, true).await.map(drop),
+        "unarchive" => chats.set_archived(id, false).await.map(drop),
+        "reconcile" => chats.reconcile(id, &failure()).await.map(drop),
+        "abandon" => chats.abandon(id, fence).await,
+        "record_attempt" => chats.record_attempt(id, fence).await.map(drop),
+        "record_retry" => chats.record_retry(id, fence, &retry()).await.map(drop),
+        "commit_step" => chats.commit_step(id, fence, &message, &intents).await.map(drop),
+        "store_tool_result" => {
+            let answer = answered(cell.runs.as_ref().unwrap_or(&intents[0]));
+            chats.store_tool_result(id, fence, &answer).await.map(drop)
+        }
+        "finish_turn" => chats.finish_turn(id, fence).await.map(drop),
+        "finish_interruption" => {
+            chats.finish_interruption(id, fence, Some(&partial())).await.map(drop)
+        }
+        "finish_error" => chats.finish_error(id, fence, &failure()).await.map(drop),
+        other => panic!("no such command: {other}"),
     }
 }
 
@@ -180,7 +300,12 @@ fn is_one_statement(command: usize) -> bool {
     matches!(COMMANDS[command], "record_attempt" | "record_retry")
 }
 
-async fn check_cell(scene: &Scene, state: (ChatStatus, bool, i64, bool), command: usize) {
+/// The clock asks for nothing in return.
+fn is_silent(command: usize) -> bool {
+    COMMANDS[command] == "expire"
+}
+
+async fn check_cell(scene: &Scene, state: Place, command: usize) {
     let cell = cell(scene, state).await;
     let place = format!("{} in {:?}", COMMANDS[command], state);
     let mut machine = ChatMachine::load(cell.chat.facts());
@@ -191,6 +316,7 @@ async fn check_cell(scene: &Scene, state: (ChatStatus, bool, i64, bool), command
         match outcome {
             Err(StoreError::Refused(said)) => assert_eq!(said, refusal, "{place}"),
             Err(StoreError::Fenced) => assert!(is_one_statement(command), "{place}"),
+            Err(StoreError::NotFound) => assert!(is_silent(command), "{place}"),
             other => panic!("{place}: {other:?}, and the machine says {refusal:?}"),
         }
         assert_eq!(format!("{after:?}"), format!("{:?}", cell.chat), "{place}");
@@ -202,7 +328,7 @@ async fn check_cell(scene: &Scene, state: (ChatStatus, bool, i64, bool), command
     assert_eq!(after.snapshot_version, cell.chat.snapshot_version + 1, "{place}");
 }
 
-async fn check_stale(scene: &Scene, state: (ChatStatus, bool, i64, bool), command: usize) {
+async fn check_stale(scene: &Scene, state: Place, command: usize) {
     let cell = cell(scene, state).await;
     let fence = cell.fence;
     let mut stale = vec![
@@ -227,27 +353,36 @@ async fn check_stale(scene: &Scene, state: (ChatStatus, bool, i64, bool), comman
 on_both! {
     async fn every_command_in_every_state_does_what_the_machine_says(scene: &Scene) {
         let mut seen = std::collections::BTreeSet::from([ExecutionState::N]);
-        for state in every_state() {
-            let (status, archived, queue, _) = state;
+        let mut cells = 0;
+        for place in every_place() {
+            let (waits, runs) = match place.calls {
+                Calls::Closed => (0, 0),
+                Calls::Runs => (0, 1),
+                Calls::Both => (1, 1),
+                Calls::Waits => (1, 0),
+            };
             seen.insert(ExecutionState::of(&Facts {
-                status,
-                archived,
-                queue: u32::try_from(queue).unwrap(),
+                status: place.status,
+                archived: place.archived,
+                queue: u32::try_from(place.queue).unwrap(),
                 steered: 0,
-                unanswered: 0,
+                unanswered: waits + runs,
+                awaited: waits,
                 owned: false,
                 retrying: false,
             }));
             for command in 0..COMMANDS.len() {
-                check_cell(scene, state, command).await;
+                check_cell(scene, place, command).await;
+                cells += 1;
             }
         }
-        seen.remove(&ExecutionState::Invalid);
+        assert!(seen.remove(&ExecutionState::Invalid), "contradictions were visited");
         assert_eq!(seen.len(), 13, "all valid states were visited");
+        println!("matrix: {cells} cells of {} commands as the machine says", COMMANDS.len());
     }
 
     async fn a_stale_worker_changes_nothing_in_any_state(scene: &Scene) {
-        for state in every_state() {
+        for state in every_place() {
             for command in FIRST_OF_WORKER..COMMANDS.len() {
                 check_stale(scene, state, command).await;
             }
@@ -255,7 +390,13 @@ on_both! {
     }
 
     async fn every_command_on_a_chat_that_does_not_exist_is_not_found_or_fenced(scene: &Scene) {
-        let mut cell = cell(scene, (ChatStatus::Running, false, 0, false)).await;
+        let here = Place {
+            status: ChatStatus::Running,
+            archived: false,
+            queue: 0,
+            calls: Calls::Closed,
+        };
+        let mut cell = cell(scene, here).await;
         cell.chat.id = scene.ids.id();
         for (command, name) in COMMANDS.iter().enumerate() {
             let outcome = run(scene, &cell, command, &cell.fence).await;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use controlplane::chat::content::{Part, StoredPart};
 use controlplane::chat::event::ChatErrorView;
-use controlplane::chat::machine::{AssistantMessage, Busy, Intent, ToolAnswer, UserMessage};
+use controlplane::chat::machine::{
+    AssistantMessage, Busy, Class, Gate, Intent, ToolAnswer, UserMessage,
+};
 use controlplane::store::chats::{
     Acquired, ChatRow, Created, NewChat, SendMessage, Sent, TitleSource, WorkerFence,
 };
@@ -124,6 +126,7 @@ impl Scene {
             title: "say hello".into(),
             title_source: TitleSource::FirstWords,
             message: said("say hello"),
+            client_tools: vec![],
             claim: None,
             key: None,
         }
@@ -168,7 +171,7 @@ pub fn text(text: &str) -> StoredPart {
 }
 
 pub fn said(content: &str) -> UserMessage {
-    UserMessage { content: vec![text(content)], model_id: None }
+    UserMessage { content: vec![text(content)], model_id: None, effort: None }
 }
 
 pub fn answer(content: &str) -> AssistantMessage {
@@ -194,6 +197,8 @@ pub fn asking(scene: &Scene, names: &[&str]) -> (AssistantMessage, Vec<Intent>) 
             args_hash: format!("hash of {name}"),
             workspace_id: Some(scene.workspace),
             process_id: Some(scene.ids.id()),
+            class: Class::Free,
+            gate: Gate::Open,
         });
     }
     (message, intents)
@@ -206,6 +211,7 @@ pub fn answered(intent: &Intent) -> ToolAnswer {
         result: json!(format!("out of {}", intent.tool_call_id)),
         is_error: false,
         duration_ms: 7,
+        plan: None,
     }
 }
 

@@ -9,8 +9,8 @@ use shared::ids::MessageId;
 
 use super::content::{Part, Usage};
 use super::event::{
-    ChatErrorView, ChatEvent, ChatHead, ChatStatus, Cursor, Envelope, MessageView, PreviewKind,
-    PreviewPart, QueuedView,
+    ActionView, ChatErrorView, ChatEvent, ChatHead, ChatStatus, Cursor, Envelope, MessageView,
+    PreviewKind, PreviewPart, QueuedView,
 };
 
 /// A chat as a client knows it.
@@ -29,7 +29,7 @@ pub struct ClientState {
     /// The last error.
     pub error: Option<ChatErrorView>,
     /// What is asked of a person.
-    pub actions: Vec<serde_json::Value>,
+    pub actions: Vec<ActionView>,
     /// The pause before the next attempt: how many failed, and why.
     pub retry: Option<(i64, ChatErrorView)>,
     /// Tokens of the newest step.

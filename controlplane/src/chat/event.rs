@@ -8,10 +8,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use shared::ids::{ChatId, MessageId, ModelId, QueueId, WorkspaceId};
+use shared::ids::{ChatId, MessageId, ModelId, OpId, QueueId, WorkspaceId};
 use utoipa::ToSchema;
 
-use super::content::{Part, Role, Usage};
+use super::content::{Effort, Part, Plan, Role, Usage};
 use crate::time::Timestamp;
 
 /// How far a viewer has come: `snapshot_version.history_version.attempt.seq.tag`.
@@ -160,8 +160,7 @@ pub enum ChatEvent {
     /// The chat waits for a person or a client.
     ActionRequired {
         /// What is asked; empty: nothing any more.
-        #[schema(value_type = Vec<Object>)]
-        actions: Vec<serde_json::Value>,
+        actions: Vec<ActionView>,
     },
     /// Title, label, model or mode.
     Chat {
@@ -187,6 +186,50 @@ pub enum ChatEvent {
     Ready,
     /// Keep-alive.
     Ping,
+}
+
+/// What a chat waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionKind {
+    /// A call that a person allows or denies: `POST …/approvals/{id}`.
+    Approval,
+    /// Questions that a person answers: `POST …/answers/{id}`.
+    Question,
+    /// A plan that a person approves: `POST …/approvals/{id}`.
+    Plan,
+    /// A call that the client runs: `POST …/tool-results`.
+    ClientTool,
+}
+
+/// One thing that a chat waits for. It is decided once, from any device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ActionView {
+    /// Its id: the operation's.
+    #[schema(value_type = String)]
+    pub id: OpId,
+    /// What is asked.
+    pub kind: ActionKind,
+    /// The call in the model's message.
+    pub tool_call_id: String,
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments: exactly what will run.
+    #[schema(value_type = Object)]
+    pub args: serde_json::Value,
+    /// Over tool and arguments. A decision that carries it is bound to what was shown.
+    pub args_hash: String,
+    /// What a rule would be about, such as the command; none: no rule can stand for this call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What people should look at twice, such as `network` or `bidi_control`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<String>,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// When it is given up; none: it waits for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<Timestamp>,
 }
 
 /// Where a chat stands.
@@ -244,6 +287,18 @@ pub struct MessageView {
     /// Tokens of the step, for the model's messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Which of the texts of an edited message this is; none: it was never edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<BranchView>,
+}
+
+/// Which of the texts of an edited message this is. Each begins a branch of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BranchView {
+    /// From 1, in the order of the edits.
+    pub at: i64,
+    /// How many there are.
+    pub of: i64,
 }
 
 /// A message that waits in the queue.
@@ -257,6 +312,9 @@ pub struct QueuedView {
     /// The model it was sent for; none: the chat's.
     #[schema(value_type = Option<String>)]
     pub model_id: Option<ModelId>,
+    /// How hard that model should think; none: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -318,6 +376,12 @@ pub struct ChatHead {
     /// The model; none: the default one.
     #[schema(value_type = Option<String>)]
     pub model_id: Option<ModelId>,
+    /// How hard the model thinks; none: as its settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
+    /// The plan that the user approved, with its ticks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<Plan>>,
     /// The workspace; none: no tools.
     #[schema(value_type = Option<String>)]
     pub workspace_id: Option<WorkspaceId>,

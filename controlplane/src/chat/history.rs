@@ -179,6 +179,10 @@ mod tests {
             model: None,
             usage: None,
             removed: false,
+            parent_id: None,
+            fork_id: None,
+            variant: 1,
+            variants: 1,
             created_at_ms: 0,
         }
     }

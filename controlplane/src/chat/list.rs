@@ -221,6 +221,8 @@ mod tests {
                 label: None,
                 mode: "auto".into(),
                 model_id: None,
+                effort: None,
+                plan: None,
                 workspace_id: None,
                 status: ChatStatus::Waiting,
                 archived: false,

@@ -7,6 +7,7 @@
 //!              Hints ─────► Streams ◄──────────── Hub
 //! ```
 
+pub mod actions;
 pub mod client;
 pub mod content;
 pub mod engine;

@@ -8,6 +8,7 @@ use shared::ids::{ChatId, ModelId, OpId, WorkspaceId};
 use tokio_util::sync::CancellationToken;
 
 use super::event::ChatErrorView;
+use super::machine::Class;
 use crate::llm::{Provider, ToolSpec};
 use crate::store::chats::ChatStore;
 use crate::tools::{LiveOutput, OperationKey, ToolError, ToolKind, ToolOutcome};
@@ -66,6 +67,10 @@ pub trait ToolRunner: Send + Sync + 'static {
 
     /// Whether the tool may change something; none: there is no such tool.
     fn kind(&self, tool: &str) -> Option<ToolKind>;
+
+    /// What a call would do; none: there is no such tool. A call that will be answered with an
+    /// error anyway is [`Class::Free`].
+    fn class(&self, tool: &str, args: &serde_json::Value) -> Option<Class>;
 
     /// Runs one call. May be dropped at any await and run again with the same key.
     async fn run(&self, run: ToolRun) -> Result<ToolOutcome, ToolError>;

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use shared::ids::{ChatId, MessageId, UserId};
 
-use super::event::{ChatErrorView, ChatHead, MessageView, QueuedView};
+use super::event::{ActionView, ChatErrorView, ChatHead, MessageView, QueuedView};
 use crate::time::Timestamp;
 
 /// One chat as it is, with the messages that changed after some revision. One read transaction.
@@ -20,6 +20,8 @@ pub struct ChatState {
     pub attempt: i64,
     /// The queue, in order.
     pub queue: Vec<QueuedView>,
+    /// What it waits for from a person or a client.
+    pub actions: Vec<ActionView>,
     /// Why the chat stopped, while its status says so.
     pub error: Option<ChatErrorView>,
     /// The pause before the next attempt, while there is one.

@@ -100,6 +100,7 @@ impl ChatService {
                 title,
                 title_source,
                 message: said(begin.content, begin.model_id),
+                client_tools: Vec::new(),
                 claim: seat.as_ref().map(|seat| seat.replica()),
                 key: begin.key,
             };
@@ -337,5 +338,5 @@ impl ChatService {
 }
 
 fn said(content: Vec<Part>, model_id: Option<ModelId>) -> UserMessage {
-    UserMessage { content: content.into_iter().map(Into::into).collect(), model_id }
+    UserMessage { content: content.into_iter().map(Into::into).collect(), model_id, effort: None }
 }

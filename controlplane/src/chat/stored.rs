@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use shared::ids::{ChatId, UserId};
 
+use super::actions;
 use super::event::ChatHead;
 use super::reader::{ChatReader, ChatState, MessageChange, ReadError, RetryView};
 use crate::store::chats::{ChatSnapshot, ChatStore, MessageRow, QueuedRow};
@@ -26,13 +27,14 @@ impl ChatReader for ChatStore {
 }
 
 fn state(snapshot: ChatSnapshot) -> ChatState {
-    let ChatSnapshot { chat, mut messages, queue, .. } = snapshot;
+    let ChatSnapshot { chat, mut messages, queue, operations } = snapshot;
     messages.sort_by_key(|row| (row.revision, row.seq));
     ChatState {
         head: chat.head(),
         history_version: chat.history_version,
         attempt: chat.attempt,
         queue: queue.iter().map(QueuedRow::view).collect(),
+        actions: actions::views(&operations),
         error: chat.last_error,
         retry: chat.retry.map(|retry| RetryView {
             attempt: retry.attempt,

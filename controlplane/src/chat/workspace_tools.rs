@@ -9,6 +9,8 @@ use shared::protocol::call::Fence;
 use shared::protocol::operation::{CancelOperation, OperationState};
 use shared::protocol::process::StopProcess;
 
+use super::actions;
+use super::machine::Class;
 use super::ports::{Told, ToolRun, ToolRunner};
 use crate::fleet::{CallError, Fleet, Operation, WorkspaceLink};
 use crate::llm::ToolSpec;
@@ -75,6 +77,13 @@ impl WorkspaceTools {
 
 #[async_trait]
 impl ToolRunner for WorkspaceTools {
+    fn class(&self, tool: &str, args: &serde_json::Value) -> Option<Class> {
+        let kind = self.catalogue.kind(tool)?;
+        // What does not fit its schema is answered with an error; nobody is asked about it.
+        let fits = self.catalogue.problem(tool, args).is_none();
+        Some(if fits { actions::class(kind, tool, args) } else { Class::Free })
+    }
+
     fn specs(&self, has_workspace: bool, mode: &str) -> Vec<ToolSpec> {
         self.catalogue.specs(has_workspace, mode)
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use shared::ids::{RequestId, UserId};
 
 use super::Base;
-use super::db::on_pool;
+use super::db::{Tx, on_pool};
 use super::error::StoreError;
 use super::row::{Columns, Reader};
 use super::text::{clean, json};
@@ -96,6 +96,25 @@ impl AuditStore {
             rows.iter().map(read).collect()
         })
     }
+}
+
+/// Keeps a deed in the transaction of what was done.
+pub(super) async fn keep(tx: &mut Tx, base: &Base, new: &NewAudit) -> Result<(), StoreError> {
+    let id = base.ids.ulid().to_string();
+    let now = base.clock.now_ms();
+    on_pool!(tx.conn(), |conn| {
+        sqlx::query(INSERT)
+            .bind(&id)
+            .bind(now)
+            .bind(new.actor_id.map(|actor| actor.to_string()))
+            .bind(clean(&new.action))
+            .bind(new.target.as_deref().map(clean))
+            .bind(json(&new.detail))
+            .bind(new.request_id.map(|request| request.to_string()))
+            .execute(conn)
+            .await?;
+    });
+    Ok(())
 }
 
 fn read<R: Columns>(row: &R) -> Result<AuditRow, StoreError> {

@@ -23,6 +23,10 @@ pub enum ToolKind {
     Read,
     /// May change something: journalled by the daemon under the intent's operation id.
     Operation,
+    /// Is answered by a person: `ask_user`.
+    Question,
+    /// Is approved by a person: `propose_plan`.
+    Proposal,
 }
 
 /// One tool as its file declares it.
@@ -186,7 +190,7 @@ impl Default for Catalogue {
 /// The allow-list of the modes: what only reads is allowed in all of them.
 fn admits(mode: &str, kind: ToolKind) -> bool {
     match kind {
-        ToolKind::Read => true,
+        ToolKind::Read | ToolKind::Question | ToolKind::Proposal => true,
         ToolKind::Operation => matches!(mode, "ask" | "edit" | "auto"),
     }
 }

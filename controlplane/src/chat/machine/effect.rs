@@ -1,6 +1,6 @@
 //! What the store has to write for an event, and why an event may be refused.
 
-use shared::ids::QueueId;
+use shared::ids::{MessageId, OpId, QueueId};
 
 use super::super::event::{ChatErrorView, ChatStatus};
 use super::event::{AssistantMessage, Intent, RetryState, ToolAnswer, UserMessage};
@@ -18,6 +18,8 @@ pub enum Unanswered {
     Failed,
     /// The user spoke first.
     NewMessage,
+    /// The user edited an earlier message.
+    Edited,
     /// An operator repaired the chat.
     Reconciled,
 }
@@ -30,6 +32,7 @@ impl Unanswered {
             Self::Interrupted => "interrupted",
             Self::Failed => "turn_failed",
             Self::NewMessage => "superseded",
+            Self::Edited => "edited",
             Self::Reconciled => "reconciled",
         }
     }
@@ -44,6 +47,7 @@ impl Unanswered {
             }
             Self::Failed => "The turn ended with an error before this call had an answer.",
             Self::NewMessage => "The user sent a new message before this call had an answer.",
+            Self::Edited => "The user edited an earlier message before this call had an answer.",
             Self::Reconciled => "The chat was repaired; this call never had an answer.",
         }
     }
@@ -58,12 +62,28 @@ pub enum Effect {
     AnswerOpenCalls(Unanswered),
     /// Append to the history; a new turn begins.
     InsertUser(UserMessage),
+    /// Begin with the history of another chat.
+    CopyHistory,
+    /// Leave the branch from this message on, and begin another with the new text; a new turn
+    /// begins.
+    Fork {
+        /// The message that is replaced.
+        id: MessageId,
+        /// By what.
+        message: UserMessage,
+    },
+    /// Leave the branch that is shown, and show the newest one with this message.
+    ShowBranch(MessageId),
     /// Append to the history; one more step.
     InsertAssistant(AssistantMessage),
     /// Append what the model had said, and error results for the calls in it.
     InsertPartial(AssistantMessage),
     /// Keep what is going to be run.
     Intend(Vec<Intent>),
+    /// Let a call run that waited for a person.
+    OpenGate(OpId),
+    /// Keep one answer of a person or a client, or that there is none; the history does not change.
+    RecordAnswer(ToolAnswer),
     /// Keep one answer; the history does not change.
     RecordResult(ToolAnswer),
     /// Append all answers of the open batch as one message, in the order of the calls.
@@ -89,6 +109,15 @@ pub enum Effect {
         /// Whether it steered before.
         steer: bool,
     },
+    /// Move within the queue, among those of its kind.
+    MoveInQueue {
+        /// Which.
+        id: QueueId,
+        /// To which place, from 0.
+        to: u32,
+    },
+    /// Count the steps from here.
+    GrantSteps,
     /// Replace a queued message.
     Rewrite(QueueId, UserMessage),
     /// The head of the queue becomes part of the history; a new turn begins.
@@ -123,6 +152,13 @@ impl Effect {
             Self::Refuse(refusal) => refusal.code(),
             Self::AnswerOpenCalls(_) => "answer open calls",
             Self::InsertUser(_) => "insert user message",
+            Self::CopyHistory => "copy history",
+            Self::Fork { .. } => "fork",
+            Self::ShowBranch(_) => "show branch",
+            Self::OpenGate(_) => "open gate",
+            Self::RecordAnswer(_) => "record answer",
+            Self::MoveInQueue { .. } => "move in queue",
+            Self::GrantSteps => "grant steps",
             Self::InsertAssistant(_) => "insert step",
             Self::InsertPartial(_) => "insert partial step",
             Self::Intend(_) => "intend",
@@ -179,6 +215,33 @@ pub enum Refusal {
     /// No such queued message; it may just have been delivered.
     #[error("there is no such queued message; it may have been delivered")]
     QueuedNotFound,
+    /// No such message in the branch that is shown.
+    #[error("there is no such message in this branch of the chat")]
+    MessageNotFound,
+    /// Only what a user said can be edited.
+    #[error("only a user's message can be edited")]
+    NotUserMessage,
+    /// Nothing waits under this id.
+    #[error("nothing waits for an answer under this id")]
+    ActionNotFound,
+    /// It was decided, answered or given up already.
+    #[error("this was decided or answered already, or its time is over")]
+    ActionResolved,
+    /// The arguments are not those that were shown.
+    #[error("what waits is not what was shown: look at it again")]
+    ActionMismatch,
+    /// A result for a call that does not wait for the client.
+    #[error("no outstanding call of a client's tool has this id")]
+    ClientResultUnexpected,
+    /// Two results for one call.
+    #[error("the call has two results")]
+    ClientResultDuplicate,
+    /// An outstanding call without a result.
+    #[error("an outstanding call has no result: all of them are due together")]
+    ClientResultMissing,
+    /// Only a whole family is archived.
+    #[error("the chat belongs to another one: archive that one")]
+    NotRoot,
     /// Tool calls have no answer yet.
     #[error("{open} tool calls have no answer yet")]
     CallsUnanswered {
@@ -208,6 +271,15 @@ impl Refusal {
             Self::Invalid => "chat_state_invalid",
             Self::QueueFull { .. } => "queue_full",
             Self::QueuedNotFound => "queued_message_not_found",
+            Self::MessageNotFound => "message_not_found",
+            Self::NotUserMessage => "message_not_editable",
+            Self::ActionNotFound => "action_not_found",
+            Self::ActionResolved => "action_resolved",
+            Self::ActionMismatch => "action_mismatch",
+            Self::ClientResultUnexpected => "client_result_unexpected",
+            Self::ClientResultDuplicate => "client_result_duplicate",
+            Self::ClientResultMissing => "client_result_missing",
+            Self::NotRoot => "chat_not_root",
             Self::CallsUnanswered { .. } => "tool_calls_unanswered",
             Self::IntentsMismatch => "tool_calls_mismatch",
             Self::ResultUnexpected => "tool_result_unexpected",

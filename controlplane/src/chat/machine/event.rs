@@ -1,10 +1,11 @@
 //! What can happen to a chat, with the data that comes with it.
 
 use serde::{Deserialize, Serialize};
-use shared::ids::{ModelId, OpId, ProcessId, QueueId, WorkspaceId};
+use shared::ids::{MessageId, ModelId, OpId, ProcessId, QueueId, WorkspaceId};
 
-use super::super::content::{StoredPart, Usage};
+use super::super::content::{Effort, Plan, StoredPart, Usage};
 use super::super::event::ChatErrorView;
+use super::gate::{Class, Gate};
 
 /// What a person, or a program that speaks for one, says.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct UserMessage {
     pub content: Vec<StoredPart>,
     /// The model to answer this and what follows; none: the chat's.
     pub model_id: Option<ModelId>,
+    /// How hard it should think about this and what follows; none: as before.
+    pub effort: Option<Effort>,
 }
 
 /// What a model said in one step.
@@ -45,6 +48,10 @@ pub struct Intent {
     pub workspace_id: Option<WorkspaceId>,
     /// The process it will start, chosen before it is dispatched.
     pub process_id: Option<ProcessId>,
+    /// What it would do, which decides whom it waits for.
+    pub class: Class,
+    /// Whom it waits for before it may run. The store sets it, under the lock of the chat's row.
+    pub gate: Gate,
 }
 
 /// What a tool answered.
@@ -58,6 +65,8 @@ pub struct ToolAnswer {
     pub is_error: bool,
     /// From dispatch to answer.
     pub duration_ms: u64,
+    /// The chat's plan after it, if it ticked a step.
+    pub plan: Option<Plan>,
 }
 
 /// A model call that failed and will be tried again.
@@ -104,11 +113,35 @@ pub enum Asked {
     Answered,
 }
 
+/// A call that waits for a person or a client, as the store found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// There is no such call in the chat, or it waits for something else.
+    Unknown,
+    /// It waits.
+    Waiting,
+    /// It was decided, answered or given up already.
+    Resolved,
+}
+
+/// The message that a user wants to edit, or whose branch is to be shown, as the store found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// There is no such message in the chat, or not in the branch that is shown.
+    Missing,
+    /// It is not a user's.
+    NotUser,
+    /// It is a user's.
+    User,
+}
+
 /// What happens to a chat.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A user begins a chat.
     Create(UserMessage),
+    /// A user begins a chat with a copy of another one's history.
+    Copy,
     /// A user says something.
     Send {
         /// What.
@@ -138,6 +171,54 @@ pub enum Event {
         found: Option<Queued>,
         /// Its new text.
         message: UserMessage,
+    },
+    /// A user moves a queued message to another place.
+    MoveQueued {
+        /// Which.
+        id: QueueId,
+        /// As the store found it.
+        found: Option<Queued>,
+        /// Its place from 0, among those that steer or those that do not.
+        to: u32,
+    },
+    /// A user edits a message: the branch with the old text stays, a new one begins.
+    EditMessage {
+        /// Which.
+        id: MessageId,
+        /// As the store found it.
+        found: Target,
+        /// Its new text.
+        message: UserMessage,
+    },
+    /// A user goes back to another branch.
+    SwitchBranch {
+        /// The edited message whose branch it is.
+        id: MessageId,
+        /// As the store found it.
+        found: Target,
+    },
+    /// A user lets a turn go on that was stopped: by its step cap, or by another error.
+    Continue,
+    /// A user allows a call to run.
+    Approve {
+        /// Which.
+        op_id: OpId,
+        /// As the store found it.
+        found: Awaited,
+    },
+    /// A person or a client answers a call, or a user denies one.
+    Answer {
+        /// What.
+        answer: ToolAnswer,
+        /// As the store found it.
+        found: Awaited,
+    },
+    /// Nobody answered a call in time.
+    Expire {
+        /// What the model is told.
+        answer: ToolAnswer,
+        /// As the store found it.
+        found: Awaited,
     },
     /// A user stops the turn.
     Interrupt,
@@ -184,6 +265,14 @@ impl Event {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Create(_) => "create",
+            Self::Copy => "copy",
+            Self::MoveQueued { .. } => "move_queued",
+            Self::EditMessage { .. } => "edit_message",
+            Self::SwitchBranch { .. } => "switch_branch",
+            Self::Continue => "continue",
+            Self::Approve { .. } => "approve",
+            Self::Answer { .. } => "answer",
+            Self::Expire { .. } => "expire",
             Self::Send { busy: Busy::Queue, .. } => "send_queue",
             Self::Send { busy: Busy::Steer, .. } => "send_steer",
             Self::Send { busy: Busy::Interrupt, .. } => "send_interrupt",

@@ -33,6 +33,7 @@
 
 mod effect;
 mod event;
+mod gate;
 mod rules;
 mod state;
 #[cfg(test)]
@@ -40,13 +41,15 @@ mod tests;
 
 pub use effect::{Effect, QUEUE_MAX, Refusal, Unanswered};
 pub use event::{
-    Asked, AssistantMessage, Busy, Event, Intent, Queued, RetryState, ToolAnswer, UserMessage,
+    Asked, AssistantMessage, Awaited, Busy, Event, Intent, Queued, RetryState, Target, ToolAnswer,
+    UserMessage,
 };
+pub use gate::{Class, Gate, Mode, Pattern, Rule, gate};
 pub use state::{ExecutionState, Facts};
 
 use super::event::ChatStatus;
 use ExecutionState as S;
-use rules::{at_rest, commit, interrupting, refuse};
+use rules::{at_rest, commit, interrupting, refuse, unfit};
 
 /// One chat. Loaded, asked once or more within a transaction, and dropped.
 #[derive(Clone, Debug)]
@@ -101,6 +104,7 @@ impl ChatMachine {
                 Event::Create(message) => {
                     vec![Effect::InsertUser(message), Effect::SetStatus(ChatStatus::Running)]
                 }
+                Event::Copy => vec![Effect::CopyHistory, Effect::SetStatus(ChatStatus::Waiting)],
                 _ => refuse(Refusal::NotAllowed { event: name, state }),
             };
         };
@@ -115,6 +119,10 @@ impl ChatMachine {
                 | Event::DeleteQueued { .. }
                 | Event::Promote { .. }
                 | Event::EditQueued { .. }
+                | Event::MoveQueued { .. }
+                | Event::EditMessage { .. }
+                | Event::SwitchBranch { .. }
+                | Event::Continue
                 | Event::Interrupt,
             ) => refuse(Refusal::Archived),
 
@@ -135,8 +143,11 @@ impl ChatMachine {
             }
             (S::A0 | S::A1, Event::Send { message, busy: Busy::Interrupt }) => {
                 let mut effects = facts.answer_open_calls(Unanswered::NewMessage);
-                effects.push(Effect::Enqueue { message, steer: false });
-                effects.push(Effect::SetStatus(ChatStatus::Running));
+                effects.extend([
+                    Effect::Enqueue { message, steer: false },
+                    Effect::PromoteHead,
+                    Effect::SetStatus(ChatStatus::Running),
+                ]);
                 effects
             }
             (_, Event::Send { message, busy }) => {
@@ -147,13 +158,17 @@ impl ChatMachine {
                 _,
                 Event::DeleteQueued { found: None, .. }
                 | Event::Promote { found: None, .. }
-                | Event::EditQueued { found: None, .. },
+                | Event::EditQueued { found: None, .. }
+                | Event::MoveQueued { found: None, .. },
             ) => refuse(Refusal::QueuedNotFound),
             (S::E1 | S::R1 | S::I1 | S::A1, Event::DeleteQueued { id, found: Some(found) }) => {
                 vec![Effect::Dequeue { id, steer: found.steer }]
             }
             (S::E1 | S::R1 | S::I1 | S::A1, Event::EditQueued { id, message, .. }) => {
                 vec![Effect::Rewrite(id, message)]
+            }
+            (S::E1 | S::R1 | S::I1 | S::A1, Event::MoveQueued { id, to, .. }) => {
+                vec![Effect::MoveInQueue { id, to }]
             }
             (S::E1 | S::R1 | S::I1 | S::A1, Event::Promote { id, found: Some(found) }) => {
                 facts.promote(state, Effect::MoveToHead { id, steer: found.steer })
@@ -162,10 +177,34 @@ impl ChatMachine {
             (S::R0 | S::R1, Event::Interrupt) => interrupting(),
             // A second press of Stop: it is so already.
             (S::I0 | S::I1, Event::Interrupt) => vec![],
-            (S::A0 | S::A1, Event::Interrupt) => {
-                let mut effects = facts.answer_open_calls(Unanswered::Interrupted);
-                effects.push(Effect::SetStatus(ChatStatus::Running));
-                effects
+            (S::A0 | S::A1, Event::Interrupt) => facts.stop_waiting(),
+
+            (_, Event::EditMessage { id, found, message }) => {
+                facts.edit_message(id, found, message)
+            }
+            (S::W | S::E0 | S::E1, Event::SwitchBranch { id, found }) => match found {
+                Target::Missing => refuse(Refusal::MessageNotFound),
+                Target::NotUser => refuse(Refusal::NotUserMessage),
+                Target::User => vec![Effect::ShowBranch(id)],
+            },
+            (S::E0 | S::E1, Event::Continue) => {
+                vec![Effect::ClearError, Effect::GrantSteps, Effect::SetStatus(ChatStatus::Running)]
+            }
+
+            (
+                _,
+                Event::Approve { found, .. }
+                | Event::Answer { found, .. }
+                | Event::Expire { found, .. },
+            ) if unfit(found).is_some() => refuse(unfit(found).unwrap_or(Refusal::ActionNotFound)),
+            (S::R0 | S::R1 | S::A0 | S::A1, Event::Approve { op_id, .. }) => facts.approve(op_id),
+            (
+                S::R0 | S::R1 | S::A0 | S::A1,
+                Event::Answer { answer, .. } | Event::Expire { answer, .. },
+            ) => facts.answer(answer),
+            // The turn is being stopped: every call is about to get its error result.
+            (_, Event::Approve { .. } | Event::Answer { .. } | Event::Expire { .. }) => {
+                refuse(Refusal::ActionResolved)
             }
 
             (S::R0 | S::R1, Event::Acquire) if facts.unanswered == 0 && !facts.retrying => {
@@ -211,9 +250,16 @@ impl ChatMachine {
         }
         let Some(facts) = &mut self.facts else { return };
         match effect {
-            Effect::AnswerOpenCalls(_) => facts.unanswered = 0,
+            Effect::AnswerOpenCalls(_) => (facts.unanswered, facts.awaited) = (0, 0),
             Effect::Intend(intents) => {
+                let waits = intents.iter().filter(|intent| intent.gate != Gate::Open).count();
                 facts.unanswered = u32::try_from(intents.len()).unwrap_or(u32::MAX);
+                facts.awaited = u32::try_from(waits).unwrap_or(u32::MAX);
+            }
+            Effect::OpenGate(_) => facts.awaited = facts.awaited.saturating_sub(1),
+            Effect::RecordAnswer(_) => {
+                facts.unanswered = facts.unanswered.saturating_sub(1);
+                facts.awaited = facts.awaited.saturating_sub(1);
             }
             Effect::RecordResult(_) => facts.unanswered = facts.unanswered.saturating_sub(1),
             Effect::Enqueue { steer, .. } => {
@@ -242,6 +288,11 @@ impl ChatMachine {
             Effect::SetArchived(archived) => facts.archived = *archived,
             Effect::Refuse(_)
             | Effect::InsertUser(_)
+            | Effect::CopyHistory
+            | Effect::Fork { .. }
+            | Effect::ShowBranch(_)
+            | Effect::MoveInQueue { .. }
+            | Effect::GrantSteps
             | Effect::InsertAssistant(_)
             | Effect::InsertPartial(_)
             | Effect::SealBatch

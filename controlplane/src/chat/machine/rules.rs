@@ -4,8 +4,10 @@ use super::super::content::Part;
 use super::super::event::{ChatErrorView, ChatStatus};
 use super::ExecutionState as S;
 use super::effect::{Effect, Refusal, Unanswered};
-use super::event::{Asked, AssistantMessage, Intent, ToolAnswer};
+use super::event::{Asked, AssistantMessage, Awaited, Intent, Target, ToolAnswer, UserMessage};
+use super::gate::Gate;
 use super::state::{ExecutionState, Facts};
+use shared::ids::{MessageId, OpId};
 
 pub(super) fn refuse(refusal: Refusal) -> Vec<Effect> {
     vec![Effect::Refuse(refusal)]
@@ -30,9 +32,22 @@ pub(super) fn commit(message: AssistantMessage, intents: Vec<Intent>) -> Vec<Eff
     }
     let mut effects = vec![Effect::ClearRetry, Effect::InsertAssistant(message)];
     if !intents.is_empty() {
+        let all_wait = intents.iter().all(|intent| intent.gate != Gate::Open);
         effects.push(Effect::Intend(intents));
+        if all_wait {
+            effects.extend(at_rest(ChatStatus::RequiresAction));
+        }
     }
     effects
+}
+
+/// Why a call that waits cannot be decided; none: it can.
+pub(super) fn unfit(found: Awaited) -> Option<Refusal> {
+    match found {
+        Awaited::Unknown => Some(Refusal::ActionNotFound),
+        Awaited::Resolved => Some(Refusal::ActionResolved),
+        Awaited::Waiting => None,
+    }
 }
 
 impl Facts {
@@ -44,6 +59,7 @@ impl Facts {
             queue: 0,
             steered: 0,
             unanswered: 0,
+            awaited: 0,
             owned: false,
             retrying: false,
         }
@@ -108,6 +124,63 @@ impl Facts {
                 }
                 effects.push(Effect::BeginAttempt);
             }
+        } else if self.status == ChatStatus::Running && self.unanswered - 1 == self.awaited {
+            // Only people and clients are left: nothing to drive.
+            effects.extend(at_rest(ChatStatus::RequiresAction));
+        }
+        effects
+    }
+
+    /// A call may run. Where nobody drives the chat, somebody is needed again.
+    pub(super) fn approve(&self, op_id: OpId) -> Vec<Effect> {
+        let mut effects = vec![Effect::OpenGate(op_id)];
+        if self.status == ChatStatus::RequiresAction {
+            effects.push(Effect::SetStatus(ChatStatus::Running));
+        }
+        effects
+    }
+
+    /// A person's or a client's answer; the last one of the batch seals it, and the model is next.
+    pub(super) fn answer(&self, answer: ToolAnswer) -> Vec<Effect> {
+        let mut effects = vec![Effect::RecordAnswer(answer)];
+        if self.unanswered <= 1 {
+            effects.push(Effect::SealBatch);
+            if self.steered > 0 {
+                effects.push(Effect::PromoteSteered);
+            }
+            effects.push(Effect::SetStatus(ChatStatus::Running));
+        }
+        effects
+    }
+
+    /// Calls get error results in the branch that is left, and the new branch begins a turn.
+    pub(super) fn edit_message(
+        &self,
+        id: MessageId,
+        found: Target,
+        message: UserMessage,
+    ) -> Vec<Effect> {
+        match found {
+            Target::Missing => return refuse(Refusal::MessageNotFound),
+            Target::NotUser => return refuse(Refusal::NotUserMessage),
+            Target::User => {}
+        }
+        let mut effects = self.answer_open_calls(Unanswered::Edited);
+        effects.push(Effect::ClearRetry);
+        if self.status == ChatStatus::Error {
+            effects.push(Effect::ClearError);
+        }
+        effects.extend([Effect::Fork { id, message }, Effect::SetStatus(ChatStatus::Running)]);
+        effects
+    }
+
+    /// A stop while only people are waited for: nothing runs, so it is done at once.
+    pub(super) fn stop_waiting(&self) -> Vec<Effect> {
+        let mut effects = self.answer_open_calls(Unanswered::Interrupted);
+        if self.queue == 0 {
+            effects.extend(at_rest(ChatStatus::Waiting));
+        } else {
+            effects.extend([Effect::PromoteHead, Effect::SetStatus(ChatStatus::Running)]);
         }
         effects
     }
@@ -130,7 +203,8 @@ impl Facts {
     }
 
     pub(super) fn reconcile(&self, error: ChatErrorView) -> Vec<Effect> {
-        let mut effects = self.answer_open_calls(Unanswered::Reconciled);
+        // Whatever the counts say.
+        let mut effects = vec![Effect::AnswerOpenCalls(Unanswered::Reconciled)];
         effects.extend([
             Effect::ClearRetry,
             Effect::SetArchived(false),

@@ -17,6 +17,8 @@ pub struct Facts {
     pub steered: u32,
     /// Calls of the open batch without an answer; zero: no batch is open.
     pub unanswered: u32,
+    /// Those of them that wait for a person or a client.
+    pub awaited: u32,
     /// Whether a worker has it.
     pub owned: bool,
     /// Whether a worker waits before the next attempt.
@@ -78,6 +80,18 @@ impl ExecutionState {
     #[must_use]
     pub const fn of(facts: &Facts) -> Self {
         let empty = facts.queue == 0;
+        let calls_fit = match facts.status {
+            ChatStatus::Waiting | ChatStatus::Error => facts.unanswered == 0 && facts.awaited == 0,
+            // What waits for people alone is for nobody to drive.
+            ChatStatus::Running => {
+                facts.awaited < facts.unanswered || facts.unanswered == 0 && facts.awaited == 0
+            }
+            ChatStatus::Interrupting => facts.awaited <= facts.unanswered,
+            ChatStatus::RequiresAction => facts.awaited == facts.unanswered && facts.unanswered > 0,
+        };
+        if !calls_fit {
+            return Self::Invalid;
+        }
         match (facts.status, empty, facts.archived) {
             (ChatStatus::Waiting, true, false) => Self::W,
             (ChatStatus::Waiting, true, true) => Self::XW,

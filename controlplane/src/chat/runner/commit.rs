@@ -55,7 +55,7 @@ impl Runner {
     }
 
     /// Reads the row again. Everything that was assumed of it is dropped.
-    async fn look_again(&mut self) -> Flow {
+    pub(super) async fn look_again(&mut self) -> Flow {
         let mut pauses = Backoff::new(Duration::from_millis(100), WRITE_RETRY_MAX);
         let row = loop {
             match self.shared.store.head(self.id).await {
@@ -74,6 +74,8 @@ impl Runner {
             self.load_history().await?;
             self.operations = None;
             self.attempt_begun = false;
+            self.preview = None;
+            self.stop_told = false;
         }
         self.fence = fence;
         self.chat = row;

@@ -106,6 +106,12 @@ mod tests {
             queue_length: 0,
             steered_length: 0,
             unanswered: 0,
+            awaited: 0,
+            effort: None,
+            plan: None,
+            client_tools: Vec::new(),
+            leaf_id: None,
+            forked_from: None,
             last_seq: 1,
             created_at_ms: 0,
             updated_at_ms: 0,
@@ -125,6 +131,10 @@ mod tests {
             model: None,
             usage: None,
             removed: false,
+            parent_id: None,
+            fork_id: None,
+            variant: 1,
+            variants: 1,
             created_at_ms: 0,
         }
     }

@@ -16,7 +16,7 @@ use super::checkpoint::Checkpoints;
 use super::interrupt::notice;
 use super::{Flow, Runner, decide, failure, system};
 use crate::chat::content::{Role, StoredPart, Usage};
-use crate::chat::event::PreviewKind;
+use crate::chat::event::{ChatStatus, PreviewKind};
 use crate::chat::history::{self, Reader};
 use crate::chat::hub::{EpisodeWriter, Piece};
 use crate::chat::machine::{AssistantMessage, RetryState};
@@ -63,11 +63,12 @@ impl Runner {
         let prompt = self.prompt(&choice);
         shared::fault::point("w0 model call");
         let checkpoints = Checkpoints::of(self);
+        let seen = self.seen();
         let ended = {
             let mut answering = pin!(answer(&choice, prompt, &writer, &checkpoints));
             tokio::select! {
                 biased;
-                stop = self.watch.stopped(PARK) => Err(stop),
+                stop = self.watch.stopped(PARK, seen) => Err(stop),
                 ended = &mut answering => Ok(ended),
             }
         };
@@ -84,7 +85,7 @@ impl Runner {
                     model: Some(choice.model),
                     usage: None,
                 });
-                self.stopped(stop)
+                self.stopped(stop).await
             }
         }
     }
@@ -136,6 +137,9 @@ impl Runner {
         self.operations = Some(step.operations);
         self.preview = None;
         self.tell();
+        if self.chat.status != ChatStatus::Running {
+            self.tell_lists(); // it waits for a person now
+        }
         if answer.reason == FinishReason::Pause && self.chat.unanswered == 0 {
             // The model wants its words back as they are and goes on.
             return self.record_attempt().await;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Runner;
 use crate::chat::content::{Part, StoredPart};
-use crate::chat::machine::Intent;
+use crate::chat::machine::{Class, Gate, Intent};
 use crate::tools::ToolKind;
 
 impl Runner {
@@ -24,9 +24,25 @@ impl Runner {
                 // What only reads leaves no trace with the daemon.
                 workspace_id: self.chat.workspace_id.filter(|_| acts),
                 process_id: acts.then(|| self.shared.ids.id()),
+                class: self.class(name, args),
+                gate: Gate::Open,
             })
         };
         content.iter().filter_map(intent).collect()
+    }
+}
+
+impl Runner {
+    /// What a call would do. A tool that the client declared is the client's, unless a built-in
+    /// one has its name.
+    fn class(&self, tool: &str, args: &Value) -> Class {
+        match self.shared.tools.class(tool, args) {
+            Some(class) => class,
+            None if self.chat.client_tools.iter().any(|declared| declared.name == tool) => {
+                Class::Client
+            }
+            None => Class::Free,
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use super::{Flow, Leave, Runner};
 use crate::chat::content::{Part, StoredPart};
 use crate::chat::machine::AssistantMessage;
 use crate::chat::ports::Told;
-use crate::store::chats::{OperationPhase, OperationRow};
 
 /// Longest time that the daemon has to stop what runs.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -44,7 +43,7 @@ impl Runner {
     /// Whether it heard any of it.
     pub(super) async fn stop_operations(&self) -> Told {
         let open = self.operations.iter().flatten();
-        let stops = open.filter(|row| row.phase == OperationPhase::Intended).filter_map(|row| {
+        let stops = open.filter(|row| row.is_open()).filter_map(|row| {
             let workspace = row.workspace_id?;
             let key = key_of(row, &self.fence, &*self.shared.ids);
             Some(async move { self.shared.tools.stop(workspace, &key).await })
@@ -78,11 +77,6 @@ impl Runner {
             ..AssistantMessage::default()
         }))
     }
-}
-
-/// The operation rows' state, for those that watch tools.
-pub(super) fn is_open(row: &OperationRow) -> bool {
-    row.phase == OperationPhase::Intended
 }
 
 /// What is kept of a running answer: its parts as JSON text.

@@ -48,7 +48,7 @@ use crate::store::chats::{
 };
 use decide::Next;
 pub(super) use failure::internal as internal_error;
-use watch::{Stop, Watch};
+use watch::{Seen, Stop, Watch};
 
 /// Pause before a chat that cannot be worked on is given back, so that nobody spins over it.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
@@ -205,9 +205,10 @@ impl Runner {
     async fn wait(&mut self, until_ms: i64, at_most_ms: u64) -> Flow {
         let left = until_ms.saturating_sub(self.shared.clock.now_ms()).max(0).unsigned_abs();
         let pause = Duration::from_millis(left.min(at_most_ms));
-        let stop = tokio::time::timeout(pause, self.watch.stopped(Duration::ZERO)).await;
+        let seen = self.seen();
+        let stop = tokio::time::timeout(pause, self.watch.stopped(Duration::ZERO, seen)).await;
         match stop {
-            Ok(stop) => self.stopped(stop),
+            Ok(stop) => self.stopped(stop).await,
             Err(_) => self.record_attempt().await,
         }
     }
@@ -256,15 +257,25 @@ impl Runner {
     }
 
     /// What to do when something was stopped in the middle.
-    fn stopped(&mut self, stop: Stop) -> Flow {
+    async fn stopped(&mut self, stop: Stop) -> Flow {
         match stop {
-            Stop::Interrupted(row) => {
+            Stop::Moved => {
+                self.partial = None;
+                self.look_again().await
+            }
+            Stop::Interrupted(row) | Stop::Decided(row) => {
                 self.chat = *row;
                 Ok(())
             }
             Stop::ShuttingDown => Err(Leave::Abandon),
             Stop::Lost => Err(Leave::Lost),
         }
+    }
+
+    /// What is known of the chat.
+    fn seen(&self) -> Seen {
+        let history_version = self.fence.history_version;
+        Seen { history_version, awaited: self.chat.awaited }
     }
 
     /// The running episode by the fence.

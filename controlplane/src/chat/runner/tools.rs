@@ -10,26 +10,26 @@
 //! A task may be dropped at any moment: the daemon's journal answers or re-attaches the next one
 //! that asks with the same key. A panic of one tool is an error result of that call.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use shared::ids::IdSource;
+use shared::ids::{IdSource, OpId};
 use shared::protocol::call::Fence;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::interrupt::is_open;
 use super::watch::Stop;
 use super::{Flow, Leave, Runner, failure};
 use crate::chat::content::Part;
-use crate::chat::event::PreviewKind;
+use crate::chat::event::{ChatStatus, PreviewKind};
 use crate::chat::hub::{EpisodeWriter, Piece};
 use crate::chat::machine::ToolAnswer;
 use crate::chat::ports::{Told, ToolRun, ToolRunner};
-use crate::store::chats::{OperationPhase, OperationRow, WorkerFence};
+use crate::store::chats::{ChatRow, OperationPhase, OperationRow, WorkerFence};
 use crate::tools::{LiveOutput, OperationKey, ToolError, ToolOutcome};
 
 /// Tools of one chat that run at once.
@@ -46,12 +46,47 @@ enum Ended {
     Fenced,
 }
 
+/// The calls of one step that run.
+struct Batch {
+    tools: Arc<dyn ToolRunner>,
+    writer: Arc<EpisodeWriter>,
+    cancel: CancellationToken,
+    permits: Arc<Semaphore>,
+    running: JoinSet<Ended>,
+    names: HashMap<Id, OperationRow>,
+    /// Those that run, or whose answer is shown.
+    known: HashSet<OpId>,
+}
+
+impl Batch {
+    fn new(tools: Arc<dyn ToolRunner>, writer: Arc<EpisodeWriter>) -> Self {
+        Self {
+            tools,
+            writer,
+            cancel: CancellationToken::new(),
+            permits: Arc::new(Semaphore::new(PARALLEL_MAX)),
+            running: JoinSet::new(),
+            names: HashMap::new(),
+            known: HashSet::new(),
+        }
+    }
+
+    fn start(&mut self, row: OperationRow, run: ToolRun) {
+        let (tools, permits) = (Arc::clone(&self.tools), Arc::clone(&self.permits));
+        let task = self.running.spawn(async move {
+            let _permit = permits.acquire().await;
+            to_an_answer(&*tools, run).await
+        });
+        self.names.insert(task.id(), row);
+    }
+}
+
 impl Runner {
     /// Runs every call of the open batch that has no answer.
     pub(super) async fn run_tools(&mut self) -> Flow {
         self.load_operations().await?;
         let rows = self.operations.clone().unwrap_or_default();
-        if !rows.iter().any(is_open) {
+        if !rows.iter().any(OperationRow::is_open) {
             // The row counts open calls that are not there: never to be tried again and again.
             tracing::error!(chat.id = %self.id, unanswered = self.chat.unanswered,
                 "a chat waits for calls that do not exist");
@@ -59,35 +94,28 @@ impl Runner {
         }
         let writer = Arc::new(self.shared.hub.open(self.id, self.episode(), self.epoch()));
         self.preview = Some(Arc::clone(&writer));
-        for row in &rows {
-            show(&writer, row);
-        }
-        let cancel = CancellationToken::new();
+        let mut batch = Batch::new(Arc::clone(&self.shared.tools), writer);
         // Whatever way this function is left, nothing goes on waiting.
-        let _cancel_at_end = cancel.clone().drop_guard();
-        let permits = Arc::new(Semaphore::new(PARALLEL_MAX));
-        let mut running = JoinSet::new();
-        let mut names = std::collections::HashMap::new();
-        for row in rows.iter().filter(|row| is_open(row)) {
-            let run = self.tool_run(row, &writer, &cancel);
-            let (tools, permits) = (Arc::clone(&self.shared.tools), Arc::clone(&permits));
-            let task = running.spawn(async move {
-                let _permit = permits.acquire().await;
-                to_an_answer(&*tools, run).await
-            });
-            names.insert(task.id(), row.clone());
-        }
-        let mut stopping: Option<Instant> = None;
-        while !running.is_empty() {
+        let _cancel_at_end = batch.cancel.clone().drop_guard();
+        self.start_allowed(&mut batch, rows);
+        let (mut stopping, mut moved): (Option<Instant>, bool) = (None, false);
+        while !batch.running.is_empty() {
+            let seen = self.seen();
             let joined = tokio::select! {
                 biased;
-                joined = running.join_next_with_id() => joined,
-                stop = self.watch.stopped(Duration::ZERO), if stopping.is_none() => {
-                    self.stop_tools(stop, &cancel, &mut stopping).await?;
+                joined = batch.running.join_next_with_id() => joined,
+                stop = self.watch.stopped(Duration::ZERO, seen), if stopping.is_none() => {
+                    match stop {
+                        Stop::Decided(row) => self.decided(*row, &mut batch).await?,
+                        stop => {
+                            moved = matches!(stop, Stop::Moved);
+                            self.stop_tools(stop, &batch.cancel, &mut stopping).await?;
+                        }
+                    }
                     continue;
                 }
                 () = until(stopping) => {
-                    cancel.cancel();
+                    batch.cancel.cancel();
                     break;
                 }
             };
@@ -96,19 +124,49 @@ impl Runner {
                 Ok((task, ended)) => (task, ended),
                 Err(error) => (error.id(), panicked()),
             };
-            let Some(row) = names.remove(&task) else { continue };
+            let Some(row) = batch.names.remove(&task) else { continue };
             match ended {
                 Ended::Answered { outcome, duration } => {
-                    if !self.store_answer(&row, outcome, duration, &writer).await? {
+                    if !self.store_answer(&row, outcome, duration, &batch.writer).await? {
                         // The chat moved on: what is left of the batch is decided anew.
                         return Ok(());
+                    }
+                    if self.chat.awaited != seen.awaited && self.chat.unanswered > 0 {
+                        self.decided(self.chat.clone(), &mut batch).await?;
                     }
                 }
                 Ended::Cancelled => {}
                 Ended::Fenced => return Err(Leave::Outrun),
             }
         }
+        if moved {
+            self.look_again().await?;
+        }
         Ok(())
+    }
+
+    /// People decided something of the batch while it runs: what they allowed begins.
+    async fn decided(&mut self, row: ChatRow, batch: &mut Batch) -> Flow {
+        self.chat = row;
+        self.operations = None;
+        self.load_operations().await?;
+        let rows = self.operations.clone().unwrap_or_default();
+        self.start_allowed(batch, rows);
+        Ok(())
+    }
+
+    /// Shows what is new in the batch and begins what may run.
+    fn start_allowed(&self, batch: &mut Batch, rows: Vec<OperationRow>) {
+        for row in rows {
+            if row.is_awaited() || !batch.known.insert(row.op_id) {
+                continue;
+            }
+            show(&batch.writer, &row);
+            if row.is_open() {
+                let run = self.tool_run(&row, &batch.writer, &batch.cancel);
+                batch.start(row, run);
+            }
+        }
     }
 
     fn tool_run(
@@ -139,7 +197,9 @@ impl Runner {
         cancel: &CancellationToken,
         stopping: &mut Option<Instant>,
     ) -> Flow {
-        self.stopped(stop)?;
+        if !matches!(stop, Stop::Moved) {
+            self.stopped(stop).await?;
+        }
         self.stop_told = true;
         match self.stop_operations().await {
             Told::Heard => *stopping = Some(Instant::now() + STOPPED_WAIT),
@@ -165,6 +225,7 @@ impl Runner {
             result: outcome.result,
             is_error: outcome.is_error,
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            plan: None,
         };
         let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
         let stored = self.write(|| store.store_tool_result(id, &fence, &answer)).await?;
@@ -188,6 +249,9 @@ impl Runner {
             known.phase = OperationPhase::Done;
         }
         self.tell();
+        if self.chat.status != ChatStatus::Running {
+            self.tell_lists();
+        }
         Ok(true)
     }
 }
@@ -271,6 +335,7 @@ fn show(writer: &EpisodeWriter, row: &OperationRow) {
             result: result.clone(),
             is_error: row.is_error,
             duration_ms: row.duration_ms.unsigned_abs(),
+            plan: None,
         };
         writer.publish(Piece::Done { index, part: result_part(row, answer).into() });
     }

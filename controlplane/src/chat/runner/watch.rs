@@ -18,10 +18,21 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) enum Stop {
     /// A person wants it; the row as it is now.
     Interrupted(Box<ChatRow>),
+    /// People decided something of the calls that wait; the row as it is now.
+    Decided(Box<ChatRow>),
+    /// The history is another one: a person edited a message.
+    Moved,
     /// The program ends.
     ShuttingDown,
     /// Somebody else owns the chat, or may own it soon.
     Lost,
+}
+
+/// What the runner knows of its chat, beside which anything else is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) history_version: i64,
+    pub(super) awaited: i64,
 }
 
 /// Watches one chat for its runner.
@@ -55,7 +66,7 @@ impl Watch {
 
     /// Returns when there is a reason to stop; after a soft stop, what runs has `grace` to end by
     /// itself. Cancel safe.
-    pub(super) async fn stopped(&mut self, grace: Duration) -> Stop {
+    pub(super) async fn stopped(&mut self, grace: Duration, seen: Seen) -> Stop {
         let (soft, lost) = (self.soft.clone(), self.lost.clone());
         let shutting_down = async move {
             soft.cancelled().await;
@@ -64,13 +75,13 @@ impl Watch {
         tokio::select! {
             biased;
             () = lost.cancelled() => Stop::Lost,
-            stop = self.asked_to_stop() => stop,
+            stop = self.asked_to_stop(seen) => stop,
             () = shutting_down => Stop::ShuttingDown,
         }
     }
 
     /// Cancel safe: a wake-up is done with only when the row was looked at.
-    async fn asked_to_stop(&mut self) -> Stop {
+    async fn asked_to_stop(&mut self, seen: Seen) -> Stop {
         loop {
             if !self.look_due {
                 tokio::select! {
@@ -86,6 +97,12 @@ impl Watch {
                 Ok(Some(row)) if row.runner_id != Some(self.runner) => return Stop::Lost,
                 Ok(Some(row)) if row.status == ChatStatus::Interrupting => {
                     return Stop::Interrupted(Box::new(row));
+                }
+                Ok(Some(row)) if row.history_version != seen.history_version => {
+                    return Stop::Moved;
+                }
+                Ok(Some(row)) if row.awaited != seen.awaited => {
+                    return Stop::Decided(Box::new(row));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return Stop::Lost,

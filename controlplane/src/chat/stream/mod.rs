@@ -270,8 +270,8 @@ impl Subscription {
         if known.is_none_or(|known| known.error != state.error) {
             events.push(ChatEvent::Error { error: state.error.clone() });
         }
-        if known.is_none() {
-            events.push(ChatEvent::ActionRequired { actions: Vec::new() });
+        if known.is_none_or(|known| known.actions != state.actions) {
+            events.push(ChatEvent::ActionRequired { actions: state.actions.clone() });
         }
         if let Some(retry) = state.retry.as_ref().filter(|_| status_due) {
             let left = retry.retry_at.0.saturating_sub(self.streams.clock.now_ms());
@@ -346,7 +346,8 @@ fn is_ahead(place: &Cursor, state: &ChatState) -> bool {
 /// What the `chat` event is about.
 fn title_of(state: &ChatState) -> impl PartialEq + use<'_> {
     let head = &state.head;
-    (&head.title, &head.label, &head.mode, head.model_id, head.workspace_id, head.archived)
+    let work = (&head.mode, head.model_id, head.effort, &head.plan, head.workspace_id);
+    (&head.title, &head.label, head.archived, work)
 }
 
 /// Waits for a change; for ever, if there will be none.

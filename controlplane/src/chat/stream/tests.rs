@@ -70,6 +70,8 @@ impl World {
             label: None,
             mode: "auto".into(),
             model_id: None,
+            effort: None,
+            plan: None,
             workspace_id: None,
             status: ChatStatus::Waiting,
             archived: false,
@@ -82,6 +84,7 @@ impl World {
             history_version: 1,
             attempt: 0,
             queue: Vec::new(),
+            actions: Vec::new(),
             error: None,
             retry: None,
             changes: Vec::new(),
@@ -118,6 +121,7 @@ impl World {
                 content: vec![Part::Text { text: text.into() }],
                 created_at: Timestamp(version),
                 model: None,
+                branch: None,
                 usage: (role == Role::Assistant)
                     .then(|| Usage { output: version.unsigned_abs(), ..Usage::default() }),
             }));
@@ -459,6 +463,7 @@ fn take(world: &mut World, said: &mut Said, step: Step) {
                     id: ids.id(),
                     content: Vec::new(),
                     model_id: None,
+                    effort: None,
                     created_at: Timestamp(0),
                 })
                 .collect();

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::chat::content::{Part, Role, StoredPart, Usage};
 use crate::chat::event::ChatErrorView;
+use crate::chat::machine::Class;
 use crate::chat::ports::{ModelChoice, Models, Told, ToolRun, ToolRunner};
 use crate::llm::{
     Event, EventStream, FinishReason, Prompt, Provider, ProviderError, ProviderErrorKind, ToolSpec,
@@ -329,6 +330,17 @@ impl ToolRunner for Tools {
         match tool {
             "act" => Some(ToolKind::Operation),
             "look" => Some(ToolKind::Read),
+            _ => None,
+        }
+    }
+
+    /// `act` is named by its `what`.
+    fn class(&self, tool: &str, args: &Value) -> Option<Class> {
+        match tool {
+            "act" => Some(Class::Act { subject: args["what"].as_str().map(str::to_owned) }),
+            "ask_user" => Some(Class::Question),
+            "propose_plan" => Some(Class::Plan),
+            "look" | "update_plan" => Some(Class::Free),
             _ => None,
         }
     }

@@ -89,6 +89,7 @@ async fn work_without_any_hint_is_found_by_the_poll() {
         let message = super::super::machine::UserMessage {
             content: vec![Part::Text { text: "hi".into() }.into()],
             model_id: None,
+            effort: None,
         };
         let new = crate::store::chats::NewChat {
             owner_id: world.user,
@@ -98,6 +99,7 @@ async fn work_without_any_hint_is_found_by_the_poll() {
             title: String::new(),
             title_source: crate::store::chats::TitleSource::FirstWords,
             message,
+            client_tools: Vec::new(),
             claim: None,
             key: None,
         };

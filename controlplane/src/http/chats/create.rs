@@ -85,7 +85,7 @@ pub async fn create_chat(
         Err(StoreError::Conflict) => return Err(no_workspace()),
         Err(error) => return Err(error.into()),
     };
-    let chat = ChatView::new(&chat, Vec::new());
+    let chat = ChatView::new(&chat, Vec::new(), Vec::new());
     Ok((StatusCode::CREATED, axum::Json(BegunView { chat, message: message.view() })))
 }
 
@@ -98,7 +98,7 @@ async fn begun_before(
     let chat = app.chats.head(user, id).await?;
     let oldest = app.chats.messages(user, id, PageOf::After(0), 1).await?;
     let message = oldest.items.into_iter().next().ok_or(StoreError::NotFound)?;
-    let chat = ChatView::new(&chat, Vec::new());
+    let chat = ChatView::new(&chat, Vec::new(), Vec::new());
     Ok((StatusCode::CREATED, axum::Json(BegunView { chat, message: message.view() })))
 }
 

@@ -98,6 +98,6 @@ async fn sent_before(
     let id: QueueId = made.parse().map_err(Problem::internal)?;
     app.chats.head(user, chat).await?;
     let created_at = Timestamp(i64::try_from(id.made_at_ms()).unwrap_or_default());
-    let view = QueuedView { id, content, model_id, created_at };
+    let view = QueuedView { id, content, model_id, effort: None, created_at };
     Ok((StatusCode::ACCEPTED, axum::Json(view)).into_response())
 }

@@ -5,7 +5,8 @@ use shared::ids::{ChatId, ModelId, UserId};
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::chat::event::{ChatErrorView, ChatHead, QueuedView};
+use crate::chat::actions;
+use crate::chat::event::{ActionView, ChatErrorView, ChatHead, QueuedView};
 use crate::http::code::Code;
 use crate::http::json::choice;
 use crate::http::problem::Problem;
@@ -38,18 +39,17 @@ pub struct ChatView {
     /// Why it stopped, while its status says so.
     last_error: Option<ChatErrorView>,
     /// What it waits for from a person or a client.
-    #[schema(value_type = Vec<Object>)]
-    actions: Vec<serde_json::Value>,
+    actions: Vec<ActionView>,
 }
 
 impl ChatView {
-    pub(super) fn new(row: &ChatRow, queue: Vec<QueuedView>) -> Self {
+    pub(super) fn new(row: &ChatRow, queue: Vec<QueuedView>, actions: Vec<ActionView>) -> Self {
         Self {
             head: row.head(),
             owner_id: row.owner_id,
             queue,
             last_error: row.last_error.clone(),
-            actions: Vec::new(),
+            actions,
         }
     }
 }
@@ -57,7 +57,7 @@ impl ChatView {
 impl From<ChatSnapshot> for ChatView {
     fn from(snapshot: ChatSnapshot) -> Self {
         let queue = snapshot.queue.iter().map(QueuedRow::view).collect();
-        Self::new(&snapshot.chat, queue)
+        Self::new(&snapshot.chat, queue, actions::views(&snapshot.operations))
     }
 }
 

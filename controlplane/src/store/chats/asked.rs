@@ -4,6 +4,7 @@ use shared::ids::{ChatId, ModelId, ReplicaId, UserId, WorkspaceId};
 
 use super::entries::{MessageRow, OperationRow, QueuedRow};
 use super::rows::{Acquired, ChatRow, TitleSource, WorkerFence};
+use crate::chat::content::ClientTool;
 use crate::chat::machine::{Busy, UserMessage};
 use crate::store::ClaimedKey;
 
@@ -24,6 +25,8 @@ pub struct NewChat {
     pub title_source: TitleSource,
     /// The first message; its model becomes the chat's.
     pub message: UserMessage,
+    /// Tools that the client runs itself.
+    pub client_tools: Vec<ClientTool>,
     /// A replica that takes the chat in the same transaction, so that its model call waits for no
     /// further commit; none: the next worker that looks takes it.
     pub claim: Option<ReplicaId>,
@@ -39,6 +42,17 @@ pub struct Created {
     /// Its first message.
     pub message: MessageRow,
     /// The claim, if one was asked for.
+    pub acquired: Option<Acquired>,
+}
+
+/// A message that was edited.
+#[derive(Clone, Debug)]
+pub struct Edited {
+    /// The chat after it, running.
+    pub chat: ChatRow,
+    /// The new text.
+    pub message: MessageRow,
+    /// The claim, if one was asked for and nobody drove the chat.
     pub acquired: Option<Acquired>,
 }
 
@@ -110,7 +124,7 @@ pub struct Step {
     pub fence: WorkerFence,
     /// What the model said.
     pub message: MessageRow,
-    /// One for each call, in order; empty: the model wants no tool.
+    /// One for each call, in order, with whom it waits for; empty: the model wants no tool.
     pub operations: Vec<OperationRow>,
 }
 

@@ -4,34 +4,43 @@ use shared::ids::MessageId;
 
 use super::entries::{MessageRow, OperationPhase, OperationRow};
 use super::guard::Held;
-use crate::chat::content::{Part, Role, StoredPart};
-use crate::chat::machine::{AssistantMessage, Effect, Intent, ToolAnswer, Unanswered, UserMessage};
+use crate::chat::content::{Part, Role, StoredPart, Usage};
+use crate::chat::machine::{
+    AssistantMessage, Effect, Gate, Intent, ToolAnswer, Unanswered, UserMessage,
+};
 use crate::store::db::on_pool;
 use crate::store::error::StoreError;
 use crate::store::row::Columns;
 use crate::store::text::{clean, json};
 
+/// How long the client that declared a tool has for its answer.
+const CLIENT_TOOL_DEADLINE_MS: i64 = 5 * 60 * 1_000;
+
 macro_rules! operation_columns {
     () => {
         "op_id, chat_id, message_id, tool_call_id, ordinal, tool, args, args_hash, workspace_id, \
          process_id, epoch, state, result, is_error, duration_ms, started_at_ms, finished_at_ms, \
-         sealed, acknowledged"
+         sealed, acknowledged, gate, deadline_at_ms"
     };
 }
 
 const INSERT_MESSAGE: &str = "INSERT INTO messages \
-     (id, chat_id, seq, revision, role, content, raw_kind, model, usage, removed, created_at_ms) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $10)";
+     (id, chat_id, seq, revision, role, content, raw_kind, model, usage, removed, created_at_ms, \
+     parent_id, fork_id, variant, variants) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $10, $11, $12, $13, $14)";
 const INSERT_OPERATION: &str = "INSERT INTO operations \
      (op_id, chat_id, message_id, tool_call_id, ordinal, tool, args, args_hash, workspace_id, \
-     process_id, epoch, state, is_error, duration_ms, started_at_ms, sealed, acknowledged) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'intended', FALSE, 0, $12, FALSE, FALSE)";
+     process_id, epoch, state, is_error, duration_ms, started_at_ms, sealed, acknowledged, gate, \
+     deadline_at_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'intended', FALSE, 0, \
+     $12, FALSE, FALSE, $13, $14)";
 const RECORD_RESULT: &str = "UPDATE operations \
      SET state = 'done', result = $3, is_error = $4, duration_ms = $5, finished_at_ms = $6 \
      WHERE op_id = $1 AND chat_id = $2 AND state = 'intended' AND sealed = FALSE";
 const ANSWER_OPEN: &str = "UPDATE operations \
      SET state = 'done', result = $2, is_error = TRUE, finished_at_ms = $3 \
      WHERE chat_id = $1 AND sealed = FALSE AND state = 'intended'";
+pub(super) use operation_columns;
+
 pub(super) const OPEN_BATCH: &str = concat!(
     "SELECT ",
     operation_columns!(),
@@ -43,12 +52,22 @@ pub(super) const STATEMENTS: &[&str] =
     &[INSERT_MESSAGE, INSERT_OPERATION, RECORD_RESULT, ANSWER_OPEN, OPEN_BATCH, SEAL];
 
 /// A message on its way into the history.
-struct Saying {
-    role: Role,
-    content: Vec<StoredPart>,
-    raw_kind: Option<String>,
-    model: Option<String>,
-    usage: Option<crate::chat::content::Usage>,
+#[derive(Default)]
+pub(super) struct Saying {
+    pub(super) content: Vec<StoredPart>,
+    pub(super) raw_kind: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) usage: Option<Usage>,
+    /// For another text of an edited message.
+    pub(super) variant: Option<Variant>,
+}
+
+/// A text among those of an edited message.
+pub(super) struct Variant {
+    /// The first of them.
+    pub(super) fork_id: MessageId,
+    /// Its place, which is also how many there are.
+    pub(super) number: i64,
 }
 
 impl Held<'_> {
@@ -57,15 +76,21 @@ impl Held<'_> {
         match effect {
             Effect::Refuse(refusal) => return Err(StoreError::Refused(refusal)),
             Effect::AnswerOpenCalls(why) => self.answer_open_calls(why).await?,
-            Effect::InsertUser(message) => self.insert_user(message, true).await?,
+            Effect::InsertUser(message) => self.insert_user(message, true, None).await?,
+            Effect::Fork { id, message } => self.fork(id, message).await?,
+            Effect::ShowBranch(id) => self.show_branch(id).await?,
             Effect::InsertAssistant(message) => self.insert_step(message).await?,
             Effect::InsertPartial(message) => self.insert_partial(message).await?,
             Effect::Intend(intents) => self.intend(&intents).await?,
             Effect::RecordResult(answer) => self.record_result(&answer).await?,
+            Effect::RecordAnswer(answer) => self.record_answer(&answer).await?,
+            Effect::OpenGate(op_id) => self.open_gate(op_id).await?,
             Effect::SealBatch => self.seal_batch().await?,
             Effect::Enqueue { message, steer } => self.enqueue(message, steer).await?,
             Effect::Dequeue { id, .. } => self.dequeue(id).await?,
             Effect::MoveToHead { id, .. } => self.move_to_head(id).await?,
+            Effect::MoveInQueue { id, to } => self.move_in_queue(id, to).await?,
+            Effect::GrantSteps => self.chat.steps_in_turn = 0,
             Effect::Rewrite(id, message) => self.rewrite(id, &message).await?,
             Effect::PromoteHead => self.promote_head().await?,
             Effect::PromoteSteered => self.promote_steered().await?,
@@ -82,33 +107,41 @@ impl Held<'_> {
                 self.chat.worker_id = None;
                 self.chat.runner_id = None;
             }
-            // The caller owns; the facts of the machine carry the other two into the row.
-            Effect::Own | Effect::SetStatus(_) | Effect::SetArchived(_) => {}
+            // The caller copies and owns; the facts of the machine carry the other two into the row.
+            Effect::CopyHistory | Effect::Own | Effect::SetStatus(_) | Effect::SetArchived(_) => {}
         }
         Ok(())
     }
 
     /// Appends to the history: a new history version, in which no attempt has begun.
-    async fn insert_message(&mut self, saying: Saying) -> Result<MessageId, StoreError> {
+    pub(super) async fn insert_message(
+        &mut self,
+        role: Role,
+        saying: Saying,
+    ) -> Result<(), StoreError> {
+        self.history_changed();
         let chat = &mut self.chat;
         chat.last_seq += 1;
-        chat.history_version = chat.snapshot_version;
-        chat.attempt = 0;
-        chat.retry = None;
-        self.written.attempt_begun = false;
+        let (fork_id, variant) =
+            saying.variant.map_or((None, 1), |variant| (Some(variant.fork_id), variant.number));
         let message = MessageRow {
             id: self.base.ids.id(),
             chat_id: chat.id,
             seq: chat.last_seq,
             revision: chat.snapshot_version,
-            role: saying.role,
+            role,
             content: saying.content,
             raw_kind: saying.raw_kind,
             model: saying.model,
             usage: saying.usage,
             removed: false,
+            parent_id: chat.leaf_id,
+            fork_id,
+            variant,
+            variants: variant,
             created_at_ms: self.now_ms,
         };
+        chat.leaf_id = Some(message.id);
         on_pool!(self.tx.conn(), |conn| {
             sqlx::query(INSERT_MESSAGE)
                 .bind(message.id.to_string())
@@ -121,12 +154,23 @@ impl Held<'_> {
                 .bind(message.model.as_deref().map(clean))
                 .bind(message.usage.as_ref().map(json))
                 .bind(message.created_at_ms)
+                .bind(message.parent_id.map(|id| id.to_string()))
+                .bind(message.fork_id.map(|id| id.to_string()))
+                .bind(message.variant)
+                .bind(message.variants)
                 .execute(conn)
                 .await?;
         });
-        let id = message.id;
         self.written.messages.push(message);
-        Ok(id)
+        Ok(())
+    }
+
+    /// A new history version, in which no attempt has begun.
+    pub(super) fn history_changed(&mut self) {
+        self.chat.history_version = self.chat.snapshot_version;
+        self.chat.attempt = 0;
+        self.chat.retry = None;
+        self.written.attempt_begun = false;
     }
 
     /// Appends what a user says; `new_turn`: the steps are counted from here.
@@ -134,6 +178,7 @@ impl Held<'_> {
         &mut self,
         message: UserMessage,
         new_turn: bool,
+        variant: Option<Variant>,
     ) -> Result<(), StoreError> {
         if new_turn {
             self.chat.steps_in_turn = 0;
@@ -141,24 +186,16 @@ impl Held<'_> {
         if message.model_id.is_some() {
             self.chat.model_id = message.model_id;
         }
-        let content = message.content;
-        self.insert_message(Saying {
-            role: Role::User,
-            content,
-            raw_kind: None,
-            model: None,
-            usage: None,
-        })
-        .await?;
-        Ok(())
+        self.chat.effort = message.effort.or(self.chat.effort);
+        let saying = Saying { content: message.content, variant, ..Saying::default() };
+        self.insert_message(Role::User, saying).await
     }
 
     async fn insert_step(&mut self, message: AssistantMessage) -> Result<(), StoreError> {
         self.chat.steps_in_turn += 1;
         let AssistantMessage { content, raw_kind, model, usage } = message;
-        self.insert_message(Saying { role: Role::Assistant, content, raw_kind, model, usage })
-            .await?;
-        Ok(())
+        let saying = Saying { content, raw_kind, model, usage, variant: None };
+        self.insert_message(Role::Assistant, saying).await
     }
 
     async fn insert_partial(&mut self, message: AssistantMessage) -> Result<(), StoreError> {
@@ -179,15 +216,7 @@ impl Held<'_> {
     }
 
     async fn insert_results(&mut self, content: Vec<StoredPart>) -> Result<(), StoreError> {
-        self.insert_message(Saying {
-            role: Role::Tool,
-            content,
-            raw_kind: None,
-            model: None,
-            usage: None,
-        })
-        .await?;
-        Ok(())
+        self.insert_message(Role::Tool, Saying { content, ..Saying::default() }).await
     }
 
     /// Keeps the intents of the step that was just inserted.
@@ -209,6 +238,9 @@ impl Held<'_> {
                 process_id: intent.process_id,
                 epoch: chat.epoch,
                 phase: OperationPhase::Intended,
+                gate: intent.gate,
+                deadline_at_ms: (intent.gate == Gate::Client)
+                    .then(|| self.now_ms.saturating_add(CLIENT_TOOL_DEADLINE_MS)),
                 result: None,
                 is_error: false,
                 duration_ms: 0,
@@ -231,6 +263,8 @@ impl Held<'_> {
                     .bind(row.process_id.map(|id| id.to_string()))
                     .bind(row.epoch)
                     .bind(row.started_at_ms)
+                    .bind(row.gate.as_str())
+                    .bind(row.deadline_at_ms)
                     .execute(conn)
                     .await?;
             });
@@ -239,7 +273,7 @@ impl Held<'_> {
         Ok(())
     }
 
-    async fn record_result(&mut self, answer: &ToolAnswer) -> Result<(), StoreError> {
+    pub(super) async fn record_result(&mut self, answer: &ToolAnswer) -> Result<(), StoreError> {
         let recorded = on_pool!(self.tx.conn(), |conn| {
             sqlx::query(RECORD_RESULT)
                 .bind(answer.op_id.to_string())
@@ -276,6 +310,9 @@ impl Held<'_> {
         on_pool!(self.tx.conn(), |conn| {
             sqlx::query(SEAL).bind(&id).execute(conn).await?;
         });
+        if batch.is_empty() {
+            return Ok(()); // the counts of a chat that is repaired were wrong
+        }
         self.insert_results(batch.into_iter().map(result_part).collect()).await
     }
 }

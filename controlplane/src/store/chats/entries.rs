@@ -5,8 +5,9 @@ use std::str::FromStr;
 use serde_json::Value;
 use shared::ids::{ChatId, MessageId, ModelId, OpId, ProcessId, QueueId, WorkspaceId};
 
-use crate::chat::content::{Role, StoredPart, Usage};
-use crate::chat::event::{MessageView, QueuedView};
+use crate::chat::content::{Effort, Role, StoredPart, Usage};
+use crate::chat::event::{BranchView, MessageView, QueuedView};
+use crate::chat::machine::Gate;
 use crate::store::error::StoreError;
 use crate::store::row::{Columns, Reader, text_enum};
 use crate::time::Timestamp;
@@ -32,8 +33,16 @@ pub struct MessageRow {
     pub model: Option<String>,
     /// Tokens of the step.
     pub usage: Option<Usage>,
-    /// Whether it no longer belongs to the history.
+    /// Whether it does not belong to the branch that is shown.
     pub removed: bool,
+    /// The message before it; none: it is the first.
+    pub parent_id: Option<MessageId>,
+    /// The first of the texts of a message that was edited; none: it never was.
+    pub fork_id: Option<MessageId>,
+    /// Its place among them, from 1.
+    pub variant: i64,
+    /// How many there are.
+    pub variants: i64,
     /// Unix milliseconds.
     pub created_at_ms: i64,
 }
@@ -52,6 +61,8 @@ impl MessageRow {
             created_at: Timestamp(self.created_at_ms),
             model: self.model.clone(),
             usage: self.usage.clone(),
+            branch: (self.variants > 1)
+                .then_some(BranchView { at: self.variant, of: self.variants }),
         }
     }
 
@@ -68,6 +79,10 @@ impl MessageRow {
             model: row.text_or_null("model")?,
             usage: row.json_or_null("usage")?,
             removed: row.bool("removed")?,
+            parent_id: row.parsed_or_null("parent_id")?,
+            fork_id: row.parsed_or_null("fork_id")?,
+            variant: row.int("variant")?,
+            variants: row.int("variants")?,
             created_at_ms: row.int("created_at_ms")?,
         })
     }
@@ -88,6 +103,8 @@ pub struct QueuedRow {
     pub content: Vec<StoredPart>,
     /// The model it was sent for; none: the chat's.
     pub model_id: Option<ModelId>,
+    /// How hard that model should think; none: as before.
+    pub effort: Option<Effort>,
     /// Unix milliseconds.
     pub created_at_ms: i64,
 }
@@ -100,6 +117,7 @@ impl QueuedRow {
             id: self.id,
             content: self.content.iter().map(|stored| stored.part.clone()).collect(),
             model_id: self.model_id,
+            effort: self.effort,
             created_at: Timestamp(self.created_at_ms),
         }
     }
@@ -113,6 +131,7 @@ impl QueuedRow {
             steer: row.bool("steer")?,
             content: row.json("content")?,
             model_id: row.parsed_or_null("model_id")?,
+            effort: row.parsed_or_null("effort")?,
             created_at_ms: row.int("created_at_ms")?,
         })
     }
@@ -155,6 +174,10 @@ pub struct OperationRow {
     pub epoch: i64,
     /// How far it is.
     pub phase: OperationPhase,
+    /// Whom it waits for before it may run, or waited for until it was answered.
+    pub gate: Gate,
+    /// When the wait is given up; none: never.
+    pub deadline_at_ms: Option<i64>,
     /// The answer; none while intended.
     pub result: Option<Value>,
     /// Whether the tool says that it went wrong.
@@ -172,6 +195,18 @@ pub struct OperationRow {
 }
 
 impl OperationRow {
+    /// Whether it may run and has no answer.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.phase == OperationPhase::Intended && self.gate == Gate::Open
+    }
+
+    /// Whether it waits for a person or a client.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.phase == OperationPhase::Intended && self.gate != Gate::Open
+    }
+
     pub(super) fn read<R: Columns>(row: &R) -> Result<Self, StoreError> {
         let row = Reader::of(row, "operations", "op_id");
         Ok(Self {
@@ -187,6 +222,8 @@ impl OperationRow {
             process_id: row.parsed_or_null("process_id")?,
             epoch: row.int("epoch")?,
             phase: row.parsed("state")?,
+            gate: row.parsed("gate")?,
+            deadline_at_ms: row.int_or_null("deadline_at_ms")?,
             result: row.json_or_null("result")?,
             is_error: row.bool("is_error")?,
             duration_ms: row.int("duration_ms")?,

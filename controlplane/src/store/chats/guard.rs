@@ -5,9 +5,11 @@
 
 use shared::ids::{ChatId, ReplicaId};
 
+use super::actions::Decision;
 use super::entries::{MessageRow, OperationRow, QueuedRow};
 use super::rows::{ChatRow, WorkerFence};
-use crate::chat::machine::{ChatMachine, Effect, Event};
+use crate::chat::content::Effort;
+use crate::chat::machine::{ChatMachine, Effect, Event, ExecutionState};
 use crate::store::Base;
 use crate::store::db::{Tx, on_pool};
 use crate::store::error::StoreError;
@@ -18,7 +20,8 @@ macro_rules! chat_columns {
         "id, owner_id, workspace_id, parent_id, model_id, mode, title, title_source, label, \
          status, archived, snapshot_version, history_version, queue_version, attempt, \
          retry_state, last_error, worker_id, runner_id, epoch, steps_in_turn, queue_length, \
-         steered_length, unanswered, last_seq, created_at_ms, updated_at_ms"
+         steered_length, unanswered, awaited, effort, plan, client_tools, leaf_id, forked_from, \
+         last_seq, created_at_ms, updated_at_ms"
     };
 }
 macro_rules! raise_version {
@@ -52,7 +55,8 @@ const LOCK_FREE: &str = concat!(
 const SAVE: &str = "UPDATE chats SET model_id = $2, status = $3, archived = $4, \
      history_version = $5, queue_version = $6, attempt = $7, retry_state = $8, last_error = $9, \
      worker_id = $10, runner_id = $11, epoch = $12, steps_in_turn = $13, queue_length = $14, \
-     steered_length = $15, unanswered = $16, last_seq = $17 WHERE id = $1";
+     steered_length = $15, unanswered = $16, last_seq = $17, awaited = $18, effort = $19, \
+     plan = $20, leaf_id = $21, mode = $22 WHERE id = $1";
 
 pub(super) const STATEMENTS: &[&str] = &[LOCK, LOCK_FENCED, LOCK_OWNED, LOCK_FREE, SAVE];
 
@@ -64,6 +68,8 @@ pub(super) struct Held<'t> {
     pub(super) now_ms: i64,
     machine: ChatMachine,
     pub(super) written: Written,
+    /// Kept with the call that this transaction decides.
+    pub(super) decision: Option<Decision>,
 }
 
 /// What the effects wrote, in order.
@@ -77,6 +83,8 @@ pub(super) struct Written {
     pub(super) operations: Vec<OperationRow>,
     /// Whether an attempt was counted.
     pub(super) attempt_begun: bool,
+    /// Whether the chat was taken for a worker.
+    pub(super) owned: bool,
 }
 
 impl<'t> Held<'t> {
@@ -169,12 +177,12 @@ impl<'t> Held<'t> {
     /// A chat that this transaction has just inserted.
     pub(super) fn born(tx: &'t mut Tx, base: &'t Base, chat: ChatRow, now_ms: i64) -> Self {
         let machine = ChatMachine::absent();
-        Self { tx, base, chat, now_ms, machine, written: Written::default() }
+        Self { tx, base, chat, now_ms, machine, written: Written::default(), decision: None }
     }
 
     fn of(tx: &'t mut Tx, base: &'t Base, chat: ChatRow, now_ms: i64) -> Self {
         let machine = ChatMachine::load(chat.facts());
-        Self { tx, base, chat, now_ms, machine, written: Written::default() }
+        Self { tx, base, chat, now_ms, machine, written: Written::default(), decision: None }
     }
 
     /// Applies an event and runs its effects. Errors: [`StoreError::Refused`]; the caller passes it
@@ -194,10 +202,16 @@ impl<'t> Held<'t> {
         Ok(())
     }
 
+    /// Where the chat stands after the events so far.
+    pub(super) fn state(&self) -> ExecutionState {
+        self.machine.state()
+    }
+
     fn own(&mut self, worker: Option<ReplicaId>) {
         self.chat.worker_id = worker;
         self.chat.runner_id = worker.map(|_| self.base.ids.id());
         self.chat.epoch += 1;
+        self.written.owned = true;
     }
 
     /// Writes the chat's row. The last statement of a transaction that changed something.
@@ -209,6 +223,7 @@ impl<'t> Held<'t> {
             chat.queue_length = i64::from(facts.queue);
             chat.steered_length = i64::from(facts.steered);
             chat.unanswered = i64::from(facts.unanswered);
+            chat.awaited = i64::from(facts.awaited);
         }
         on_pool!(self.tx.conn(), |conn| {
             sqlx::query(SAVE)
@@ -229,6 +244,11 @@ impl<'t> Held<'t> {
                 .bind(chat.steered_length)
                 .bind(chat.unanswered)
                 .bind(chat.last_seq)
+                .bind(chat.awaited)
+                .bind(chat.effort.map(Effort::as_str))
+                .bind(chat.plan.as_ref().map(json))
+                .bind(chat.leaf_id.map(|id| id.to_string()))
+                .bind(&chat.mode)
                 .execute(conn)
                 .await?;
         });

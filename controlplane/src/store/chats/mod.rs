@@ -5,10 +5,12 @@
 //! that statement. The rules are the machine's ([`crate::chat::machine`]); this folder runs its
 //! effects.
 
+mod actions;
 mod asked;
 mod entries;
 mod rows;
 
+mod branches;
 mod effects;
 mod guard;
 mod queue;
@@ -18,9 +20,12 @@ mod read;
 mod user;
 mod worker;
 
+pub use actions::{
+    Acted, Decide, Decision, NewRule, OverdueCall, RuleRow, RuleScope, Settle, Verdict,
+};
 pub use asked::{
-    ChatFilter, ChatListCursor, ChatPatch, ChatSnapshot, Checkpoint, Created, Delivery, Finished,
-    MessagePage, NewChat, PageOf, SendMessage, Sent, Step, ToolStored,
+    ChatFilter, ChatListCursor, ChatPatch, ChatSnapshot, Checkpoint, Created, Delivery, Edited,
+    Finished, MessagePage, NewChat, PageOf, SendMessage, Sent, Step, ToolStored,
 };
 pub use entries::{MessageRow, OperationPhase, OperationRow, QueuedRow};
 pub use rows::{Acquired, ChatRow, TitleSource, WorkerFence};
@@ -31,6 +36,8 @@ pub(super) const STATEMENTS: &[&[&str]] = &[
     guard::STATEMENTS,
     effects::STATEMENTS,
     queue::STATEMENTS,
+    branches::STATEMENTS,
+    actions::STATEMENTS,
     user::STATEMENTS,
     worker::STATEMENTS,
     episodes::STATEMENTS,

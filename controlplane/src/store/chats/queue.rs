@@ -4,6 +4,7 @@ use shared::ids::QueueId;
 
 use super::entries::QueuedRow;
 use super::guard::Held;
+use crate::chat::content::Effort;
 use crate::chat::machine::{Queued, UserMessage};
 use crate::store::db::on_pool;
 use crate::store::error::StoreError;
@@ -12,7 +13,7 @@ use crate::store::text::json;
 
 macro_rules! queued_columns {
     () => {
-        "id, chat_id, position, steer, content, model_id, created_at_ms"
+        "id, chat_id, position, steer, content, model_id, effort, created_at_ms"
     };
 }
 
@@ -31,9 +32,9 @@ const STEERED: &str = concat!(
 // The chat's row is held, so nobody else takes the same position.
 const INSERT: &str = concat!(
     "INSERT INTO queued_messages \
-     (id, chat_id, position, steer, content, model_id, created_at_ms) VALUES ($1, $2, \
+     (id, chat_id, position, steer, content, model_id, created_at_ms, effort) VALUES ($1, $2, \
      (SELECT COALESCE(MAX(position), 0) + 1 FROM queued_messages WHERE chat_id = $2), \
-     $3, $4, $5, $6) RETURNING ",
+     $3, $4, $5, $6, $7) RETURNING ",
     queued_columns!()
 );
 const DELETE: &str = "DELETE FROM queued_messages WHERE id = $1 AND chat_id = $2";
@@ -41,7 +42,8 @@ const MOVE_TO_HEAD: &str = "UPDATE queued_messages SET steer = TRUE, position = 
      (SELECT COALESCE(MIN(position), 0) - 1 FROM queued_messages WHERE chat_id = $2) \
      WHERE id = $1 AND chat_id = $2";
 const REWRITE: &str = concat!(
-    "UPDATE queued_messages SET content = $3, model_id = COALESCE($4, model_id) \
+    "UPDATE queued_messages SET content = $3, model_id = COALESCE($4, model_id), \
+     effort = COALESCE($5, effort) \
      WHERE id = $1 AND chat_id = $2 RETURNING ",
     queued_columns!()
 );
@@ -50,10 +52,21 @@ const POP_HEAD: &str = concat!(
      WHERE chat_id = $1 ORDER BY steer DESC, position LIMIT 1) RETURNING ",
     queued_columns!()
 );
+const PLACE: &str = "UPDATE queued_messages SET position = $3 WHERE id = $1 AND chat_id = $2";
 const DELETE_STEERED: &str = "DELETE FROM queued_messages WHERE chat_id = $1 AND steer = TRUE";
 
-pub(super) const STATEMENTS: &[&str] =
-    &[FIND, IN_ORDER, STEERED, INSERT, DELETE, MOVE_TO_HEAD, REWRITE, POP_HEAD, DELETE_STEERED];
+pub(super) const STATEMENTS: &[&str] = &[
+    FIND,
+    IN_ORDER,
+    STEERED,
+    INSERT,
+    DELETE,
+    MOVE_TO_HEAD,
+    PLACE,
+    REWRITE,
+    POP_HEAD,
+    DELETE_STEERED,
+];
 
 impl Held<'_> {
     /// A queued message, for the machine.
@@ -84,6 +97,7 @@ impl Held<'_> {
                 .bind(json(&message.content))
                 .bind(message.model_id.map(|id| id.to_string()))
                 .bind(self.now_ms)
+                .bind(message.effort.map(Effort::as_str))
                 .fetch_one(conn)
                 .await?;
             QueuedRow::read(&row)?
@@ -98,6 +112,33 @@ impl Held<'_> {
 
     pub(super) async fn move_to_head(&mut self, id: QueueId) -> Result<(), StoreError> {
         self.change_one(MOVE_TO_HEAD, id).await
+    }
+
+    /// Moves a message to place `to` among those of its kind; over their number: to the end.
+    pub(super) async fn move_in_queue(&mut self, id: QueueId, to: u32) -> Result<(), StoreError> {
+        self.chat.queue_version = self.chat.snapshot_version;
+        let chat = self.chat.id.to_string();
+        let mut rows: Vec<QueuedRow> = on_pool!(self.tx.conn(), |conn| {
+            read_queued(&sqlx::query(IN_ORDER).bind(&chat).fetch_all(conn).await?)?
+        });
+        let steer = rows.iter().find(|row| row.id == id).is_some_and(|row| row.steer);
+        rows.retain(|row| row.steer == steer);
+        let Some(at) = rows.iter().position(|row| row.id == id) else { return Ok(()) };
+        let moved = rows.remove(at);
+        let to = rows.len().min(usize::try_from(to).unwrap_or(usize::MAX));
+        rows.insert(to, moved);
+        for (position, row) in (1_i64..).zip(&rows) {
+            on_pool!(self.tx.conn(), |conn| {
+                sqlx::query(PLACE)
+                    .bind(row.id.to_string())
+                    .bind(&chat)
+                    .bind(position)
+                    .execute(conn)
+                    .await?;
+            });
+        }
+        self.written.queued = rows.into_iter().nth(to);
+        Ok(())
     }
 
     async fn change_one(&mut self, sql: &'static str, id: QueueId) -> Result<(), StoreError> {
@@ -124,6 +165,7 @@ impl Held<'_> {
                 .bind(self.chat.id.to_string())
                 .bind(json(&message.content))
                 .bind(message.model_id.map(|id| id.to_string()))
+                .bind(message.effort.map(Effort::as_str))
                 .fetch_one(conn)
                 .await?;
             QueuedRow::read(&row)?
@@ -148,7 +190,7 @@ impl Held<'_> {
         if self.written.queued.as_ref().is_some_and(|queued| queued.id == head.id) {
             self.written.queued = None; // it was delivered in the transaction that queued it
         }
-        self.insert_user(said(head), true).await
+        self.insert_user(said(head), true, None).await
     }
 
     /// Every message that steers becomes part of the history, in order; the turn goes on.
@@ -162,7 +204,7 @@ impl Held<'_> {
             sqlx::query(DELETE_STEERED).bind(&id).execute(conn).await?;
         });
         for queued in steered {
-            self.insert_user(said(queued), false).await?;
+            self.insert_user(said(queued), false, None).await?;
         }
         Ok(())
     }
@@ -173,5 +215,5 @@ pub(super) fn read_queued<R: Columns>(rows: &[R]) -> Result<Vec<QueuedRow>, Stor
 }
 
 fn said(queued: QueuedRow) -> UserMessage {
-    UserMessage { content: queued.content, model_id: queued.model_id }
+    UserMessage { content: queued.content, model_id: queued.model_id, effort: queued.effort }
 }

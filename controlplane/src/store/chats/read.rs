@@ -15,9 +15,11 @@ use crate::store::row::{Columns, Reader};
 
 macro_rules! message_columns {
     () => {
-        "id, chat_id, seq, revision, role, content, raw_kind, model, usage, removed, created_at_ms"
+        "id, chat_id, seq, revision, role, content, raw_kind, model, usage, removed, \
+         parent_id, fork_id, variant, variants, created_at_ms"
     };
 }
+pub(super) use message_columns;
 
 const HEAD: &str = concat!("SELECT ", chat_columns!(), " FROM chats WHERE id = $1");
 const CHANGED: &str = concat!(
@@ -221,6 +223,6 @@ impl ChatStore {
     }
 }
 
-fn read_messages<R: Columns>(rows: &[R]) -> Result<Vec<MessageRow>, StoreError> {
+pub(super) fn read_messages<R: Columns>(rows: &[R]) -> Result<Vec<MessageRow>, StoreError> {
     rows.iter().map(MessageRow::read).collect()
 }

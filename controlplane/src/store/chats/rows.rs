@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use shared::ids::{ChatId, ModelId, ReplicaId, RunnerId, UserId, WorkspaceId};
+use shared::ids::{ChatId, MessageId, ModelId, ReplicaId, RunnerId, UserId, WorkspaceId};
 
+use crate::chat::content::{ClientTool, Effort, Plan};
 use crate::chat::event::{ChatErrorView, ChatHead, ChatStatus};
 use crate::chat::machine::{ExecutionState, Facts, RetryState};
 use crate::store::error::StoreError;
@@ -85,6 +86,18 @@ pub struct ChatRow {
     pub steered_length: i64,
     /// Operations of the open batch without an answer.
     pub unanswered: i64,
+    /// Those of them that wait for a person or a client.
+    pub awaited: i64,
+    /// How hard the model thinks; none: as its settings say.
+    pub effort: Option<Effort>,
+    /// The plan that the user approved, with its ticks.
+    pub plan: Option<Plan>,
+    /// Tools that the client declared and runs.
+    pub client_tools: Vec<ClientTool>,
+    /// The newest message of the branch that is shown.
+    pub leaf_id: Option<MessageId>,
+    /// The chat of which this one was a copy.
+    pub forked_from: Option<ChatId>,
     /// The `seq` of the newest message.
     pub last_seq: i64,
     /// Unix milliseconds.
@@ -104,6 +117,7 @@ impl ChatRow {
             queue: count(self.queue_length),
             steered: count(self.steered_length),
             unanswered: count(self.unanswered),
+            awaited: count(self.awaited),
             owned: self.worker_id.is_some(),
             retrying: self.retry.is_some(),
         }
@@ -136,6 +150,8 @@ impl ChatRow {
             label: self.label.clone(),
             mode: self.mode.clone(),
             model_id: self.model_id,
+            effort: self.effort,
+            plan: self.plan.clone().map(Box::new),
             workspace_id: self.workspace_id,
             status: self.status,
             archived: self.archived,
@@ -172,6 +188,12 @@ impl ChatRow {
             queue_length: row.int("queue_length")?,
             steered_length: row.int("steered_length")?,
             unanswered: row.int("unanswered")?,
+            awaited: row.int("awaited")?,
+            effort: row.parsed_or_null("effort")?,
+            plan: row.json_or_null("plan")?,
+            client_tools: row.json_or_null("client_tools")?.unwrap_or_default(),
+            leaf_id: row.parsed_or_null("leaf_id")?,
+            forked_from: row.parsed_or_null("forked_from")?,
             last_seq: row.int("last_seq")?,
             created_at_ms: row.int("created_at_ms")?,
             updated_at_ms: row.int("updated_at_ms")?,
@@ -193,6 +215,14 @@ pub struct WorkerFence {
     pub history_version: i64,
     /// The attempt the worker is in.
     pub attempt: i64,
+}
+
+impl WorkerFence {
+    /// The fence of the next write after a commit under this one. Of no use if the commit gave the
+    /// chat back.
+    pub(super) const fn moved_to(&self, chat: &ChatRow) -> Self {
+        Self { history_version: chat.history_version, attempt: chat.attempt, ..*self }
+    }
 }
 
 /// A chat that a worker has taken.

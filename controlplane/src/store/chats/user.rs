@@ -1,9 +1,10 @@
 //! What users do to a chat.
 
-use shared::ids::{ChatId, QueueId, ReplicaId};
+use shared::ids::{ChatId, MessageId, QueueId, ReplicaId};
 
 use super::ChatStore;
-use super::asked::{ChatPatch, Created, Delivery, NewChat, SendMessage, Sent};
+use super::actions::Acted;
+use super::asked::{ChatPatch, Created, Delivery, Edited, NewChat, SendMessage, Sent};
 use super::entries::QueuedRow;
 use super::guard::{Held, chat_columns};
 use super::rows::{Acquired, ChatRow};
@@ -11,14 +12,14 @@ use crate::chat::event::ChatErrorView;
 use crate::chat::machine::{Event, UserMessage};
 use crate::store::db::{in_write_tx, on_pool};
 use crate::store::error::StoreError;
-use crate::store::text::clean;
+use crate::store::text::{clean, json};
 
 const INSERT: &str = concat!(
     "INSERT INTO chats (id, owner_id, workspace_id, parent_id, model_id, mode, title, \
      title_source, status, archived, snapshot_version, history_version, queue_version, attempt, \
      epoch, steps_in_turn, queue_length, steered_length, unanswered, last_seq, created_at_ms, \
-     updated_at_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'running', FALSE, 1, 1, 0, 0, 0, 0, \
-     0, 0, 0, 0, $9, $9) RETURNING ",
+     updated_at_ms, client_tools, forked_from) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'running', \
+     FALSE, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, $9, $9, $10, $11) RETURNING ",
     chat_columns!()
 );
 const PATCH: &str = "UPDATE chats SET title = $2, title_source = $3, label = $4, model_id = $5, \
@@ -45,6 +46,8 @@ impl ChatStore {
                     .bind(clean(&new.title))
                     .bind(new.title_source.as_str())
                     .bind(now_ms)
+                    .bind((!new.client_tools.is_empty()).then(|| json(&new.client_tools)))
+                    .bind(None::<String>)
                     .fetch_one(conn)
                     .await?;
                 ChatRow::read(&row)?
@@ -128,6 +131,74 @@ impl ChatStore {
         })
     }
 
+    /// Moves a queued message to place `to` (from 0) among those of its kind.
+    pub async fn move_queued(
+        &self,
+        id: ChatId,
+        item: QueueId,
+        to: u32,
+    ) -> Result<QueuedRow, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take(tx, &self.base, id).await?;
+            let found = held.queued(item).await?;
+            held.apply(Event::MoveQueued { id: item, found, to }, None).await?;
+            held.save().await?;
+            held.written.queued.take().ok_or(StoreError::NotFound)?
+        })
+    }
+
+    /// Replaces a user's message by another text and runs again from there; the branch with the
+    /// former text stays. `claim` as in [`NewChat::claim`].
+    pub async fn edit_message(
+        &self,
+        id: ChatId,
+        message_id: MessageId,
+        message: &UserMessage,
+        claimant: Option<ReplicaId>,
+    ) -> Result<Edited, StoreError> {
+        shared::fault::point("a0 edit");
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take(tx, &self.base, id).await?;
+            let found = held.target(message_id, false).await?;
+            let event = Event::EditMessage { id: message_id, found, message: message.clone() };
+            held.apply(event, None).await?;
+            claim_if_runnable(&mut held, claimant).await?;
+            held.save().await?;
+            let message = held.written.messages.pop().ok_or(StoreError::NotFound)?;
+            Edited { acquired: acquired(&held), chat: held.chat, message }
+        })
+    }
+
+    /// Shows the newest branch with this text of an edited message.
+    pub async fn show_branch(
+        &self,
+        id: ChatId,
+        message_id: MessageId,
+    ) -> Result<ChatRow, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take(tx, &self.base, id).await?;
+            let found = held.target(message_id, true).await?;
+            held.apply(Event::SwitchBranch { id: message_id, found }, None).await?;
+            held.save().await?;
+            held.chat
+        })
+    }
+
+    /// Lets a turn go on that was stopped by an error, with a new allowance of steps.
+    pub async fn continue_turn(
+        &self,
+        id: ChatId,
+        claimant: Option<ReplicaId>,
+    ) -> Result<Acted, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take(tx, &self.base, id).await?;
+            held.apply(Event::Continue, None).await?;
+            claim_if_runnable(&mut held, claimant).await?;
+            held.save().await?;
+            Acted { acquired: acquired(&held), chat: held.chat }
+        })
+    }
+
     /// Stops the turn. A second stop changes nothing.
     pub async fn interrupt(&self, id: ChatId) -> Result<ChatRow, StoreError> {
         self.simple(id, &Event::Interrupt).await
@@ -199,10 +270,24 @@ async fn claim(held: &mut Held<'_>, replica: Option<ReplicaId>) -> Result<(), St
     }
 }
 
+/// Takes a chat for a replica in the transaction that gave it work again.
+pub(super) async fn claim_if_runnable(
+    held: &mut Held<'_>,
+    replica: Option<ReplicaId>,
+) -> Result<(), StoreError> {
+    match replica {
+        Some(replica) if held.chat.worker_id.is_none() && held.state().is_runnable() => {
+            held.apply(Event::Acquire, Some(replica)).await
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The claim of a chat that was free before this transaction.
-fn acquired(held: &Held<'_>) -> Option<Acquired> {
-    if !held.written.attempt_begun {
+pub(super) fn acquired(held: &Held<'_>) -> Option<Acquired> {
+    if !held.written.owned {
         return None;
     }
-    Some(Acquired { fence: held.chat.fence()?, chat: held.chat.clone(), attempt_begun: true })
+    let attempt_begun = held.written.attempt_begun;
+    Some(Acquired { fence: held.chat.fence()?, chat: held.chat.clone(), attempt_begun })
 }

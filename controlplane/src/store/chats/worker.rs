@@ -9,7 +9,9 @@ use super::guard::{Held, chat_columns};
 use super::rows::{Acquired, ChatRow, WorkerFence};
 use crate::chat::content::Role;
 use crate::chat::event::ChatErrorView;
-use crate::chat::machine::{Asked, AssistantMessage, Event, Intent, RetryState, ToolAnswer};
+use crate::chat::machine::{
+    Asked, AssistantMessage, Event, Gate, Intent, Mode, RetryState, ToolAnswer, gate,
+};
 use crate::store::db::{in_write_tx, on_pool};
 use crate::store::error::StoreError;
 use crate::store::replicas::lease_clock_ms;
@@ -24,18 +26,33 @@ const CANDIDATES: &str = "SELECT id, epoch FROM chats \
 const ATTEMPT: &str = "UPDATE chats SET snapshot_version = snapshot_version + 1, \
      updated_at_ms = $2, attempt = attempt + 1, retry_state = NULL \
      WHERE id = $1 AND worker_id = $3 AND runner_id = $4 AND epoch = $5 AND history_version = $6 \
-     AND attempt = $7 AND status = 'running' AND archived = FALSE AND unanswered = 0";
+     AND attempt = $7 AND status = 'running' AND archived = FALSE AND unanswered = 0 \
+     AND awaited = 0";
 const RETRY: &str = concat!(
     "UPDATE chats SET snapshot_version = snapshot_version + 1, updated_at_ms = $2, \
      retry_state = $8 WHERE id = $1 AND worker_id = $3 AND runner_id = $4 AND epoch = $5 \
      AND history_version = $6 AND attempt = $7 AND status = 'running' AND archived = FALSE \
-     AND unanswered = 0 RETURNING ",
+     AND unanswered = 0 AND awaited = 0 RETURNING ",
     chat_columns!()
 );
 const ASKED: &str = "SELECT op_id, state FROM operations \
-     WHERE op_id = $1 AND chat_id = $2 AND sealed = FALSE";
+     WHERE op_id = $1 AND chat_id = $2 AND sealed = FALSE AND (gate = 'open' OR state = 'done')";
 
 pub(super) const STATEMENTS: &[&str] = &[CANDIDATES, ATTEMPT, RETRY, ASKED];
+
+impl Held<'_> {
+    /// The intents with whom they wait for.
+    async fn gated(&mut self, intents: &[Intent]) -> Result<Vec<Intent>, StoreError> {
+        let mode = Mode::of(&self.chat.mode);
+        let may_wait = |intent: &Intent| gate(mode, &intent.tool, &intent.class, &[]) != Gate::Open;
+        let rules = if intents.iter().any(may_wait) { self.rules().await? } else { Vec::new() };
+        let gated = |intent: &Intent| Intent {
+            gate: gate(mode, &intent.tool, &intent.class, &rules),
+            ..intent.clone()
+        };
+        Ok(intents.iter().map(gated).collect())
+    }
+}
 
 impl ChatStore {
     /// Takes up to `limit` runnable chats that nobody owns or whose worker's lease ended, those
@@ -152,7 +169,9 @@ impl ChatStore {
     }
 
     /// Keeps what the model said and what is going to be run for it, before anything is dispatched.
-    /// `intents`: one for each tool call of the message, in order.
+    /// `intents`: one for each tool call of the message, in order; whom each waits for is decided
+    /// here, by the mode and the rules of this moment. If all wait for people, nobody drives the
+    /// chat from here on.
     pub async fn commit_step(
         &self,
         id: ChatId,
@@ -162,11 +181,12 @@ impl ChatStore {
     ) -> Result<Step, StoreError> {
         in_write_tx!(&self.base.db, |tx| {
             let mut held = Held::take_fenced(tx, &self.base, id, fence).await?;
-            let event = Event::CommitStep { message: message.clone(), intents: intents.to_vec() };
+            let intents = held.gated(intents).await?;
+            let event = Event::CommitStep { message: message.clone(), intents };
             held.apply(event, None).await?;
             held.save().await?;
             Step {
-                fence: held.chat.fence().ok_or(StoreError::Fenced)?,
+                fence: fence.moved_to(&held.chat),
                 message: held.written.messages.pop().ok_or(StoreError::NotFound)?,
                 operations: held.written.operations,
                 chat: held.chat,
@@ -199,10 +219,13 @@ impl ChatStore {
                 }
             });
             held.apply(Event::StoreResult { answer: answer.clone(), found }, None).await?;
+            if answer.plan.is_some() {
+                held.chat.plan.clone_from(&answer.plan);
+            }
             held.save().await?;
             let mut written = std::mem::take(&mut held.written.messages).into_iter();
             ToolStored {
-                fence: held.chat.fence().ok_or(StoreError::Fenced)?,
+                fence: fence.moved_to(&held.chat),
                 sealed: written.next().filter(|message| message.role == Role::Tool),
                 steered: written.collect(),
                 attempt_begun: held.written.attempt_begun,

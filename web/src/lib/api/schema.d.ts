@@ -710,6 +710,33 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * @description What a chat waits for.
+         * @enum {string}
+         */
+        ActionKind: "approval" | "question" | "plan" | "client_tool";
+        /** @description One thing that a chat waits for. It is decided once, from any device. */
+        ActionView: {
+            /** @description Its arguments: exactly what will run. */
+            args: Record<string, unknown>;
+            /** @description Over tool and arguments. A decision that carries it is bound to what was shown. */
+            args_hash: string;
+            /** @description Since when. */
+            created_at: components["schemas"]["Timestamp"];
+            deadline_at?: components["schemas"]["Timestamp"] | null;
+            /** @description Its id: the operation's. */
+            id: string;
+            /** @description What is asked. */
+            kind: components["schemas"]["ActionKind"];
+            /** @description What people should look at twice, such as `network` or `bidi_control`. */
+            risks?: string[];
+            /** @description What a rule would be about, such as the command; none: no rule can stand for this call. */
+            subject?: string | null;
+            /** @description The tool's name. */
+            tool: string;
+            /** @description The call in the model's message. */
+            tool_call_id: string;
+        };
         /** @description A key to be made. */
         ApiKeyBody: {
             /**
@@ -757,6 +784,19 @@ export interface components {
             setup_required: boolean;
             /** @description Of the server. */
             version: string;
+        };
+        /** @description Which of the texts of an edited message this is. Each begins a branch of its own. */
+        BranchView: {
+            /**
+             * Format: int64
+             * @description From 1, in the order of the edits.
+             */
+            at: number;
+            /**
+             * Format: int64
+             * @description How many there are.
+             */
+            of: number;
         };
         /**
          * @description What to do with a message while a turn is in progress.
@@ -848,7 +888,7 @@ export interface components {
             type: "fallback";
         } | {
             /** @description What is asked; empty: nothing any more. */
-            actions: Record<string, unknown>[];
+            actions: components["schemas"]["ActionView"][];
             /** @enum {string} */
             type: "action_required";
         } | {
@@ -883,6 +923,7 @@ export interface components {
             archived: boolean;
             /** @description When it was made. */
             created_at: components["schemas"]["Timestamp"];
+            effort?: components["schemas"]["Effort"] | null;
             /** @description Its id. */
             id: string;
             /** @description 2 to 5 words on what the last turn did. */
@@ -891,6 +932,7 @@ export interface components {
             mode: string;
             /** @description The model; none: the default one. */
             model_id?: string | null;
+            plan?: components["schemas"]["Plan"] | null;
             /**
              * Format: int64
              * @description Raised once by every change.
@@ -923,7 +965,7 @@ export interface components {
         /** @description A chat. */
         ChatView: components["schemas"]["ChatHead"] & {
             /** @description What it waits for from a person or a client. */
-            actions: Record<string, unknown>[];
+            actions: components["schemas"]["ActionView"][];
             last_error?: components["schemas"]["ChatErrorView"] | null;
             /** @description Whose it is. */
             owner_id: string;
@@ -973,6 +1015,11 @@ export interface components {
             /** @description In the order of the request. */
             files: components["schemas"]["EditedFileView"][];
         };
+        /**
+         * @description How hard a model thinks before it answers.
+         * @enum {string}
+         */
+        Effort: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";
         /** @description One entry of a directory. */
         EntryView: {
             /** @description `file`, `directory`, `symlink`, `fifo`, `socket`, `device`. */
@@ -1128,6 +1175,7 @@ export interface components {
         };
         /** @description A message as clients see it. */
         MessageView: {
+            branch?: components["schemas"]["BranchView"] | null;
             /** @description Its chat. */
             chat_id: string;
             /** @description What is said. */
@@ -1282,6 +1330,7 @@ export interface components {
                 archived: boolean;
                 /** @description When it was made. */
                 created_at: components["schemas"]["Timestamp"];
+                effort?: components["schemas"]["Effort"] | null;
                 /** @description Its id. */
                 id: string;
                 /** @description 2 to 5 words on what the last turn did. */
@@ -1290,6 +1339,7 @@ export interface components {
                 mode: string;
                 /** @description The model; none: the default one. */
                 model_id?: string | null;
+                plan?: components["schemas"]["Plan"] | null;
                 /**
                  * Format: int64
                  * @description Raised once by every change.
@@ -1311,6 +1361,7 @@ export interface components {
         Page_MessageView: {
             /** @description In the list's order. */
             items: {
+                branch?: components["schemas"]["BranchView"] | null;
                 /** @description Its chat. */
                 chat_id: string;
                 /** @description What is said. */
@@ -1538,6 +1589,25 @@ export interface components {
             /** @description For people; exact unless `bytes` is there. */
             path: string;
         };
+        /** @description What a chat is going to do, as the user approved it. */
+        Plan: {
+            /** @description In order; at least one. */
+            steps: components["schemas"]["PlanStep"][];
+            /** @description In a few words. */
+            title?: string;
+        };
+        /**
+         * @description How far a step of a plan is.
+         * @enum {string}
+         */
+        PlanStatus: "pending" | "in_progress" | "done" | "skipped";
+        /** @description One step of a plan. */
+        PlanStep: {
+            /** @description How far it is. */
+            status?: components["schemas"]["PlanStatus"];
+            /** @description What is to be done. */
+            text: string;
+        };
         /**
          * @description What a preview part is.
          * @enum {string}
@@ -1721,6 +1791,7 @@ export interface components {
             content: components["schemas"]["Part"][];
             /** @description When it was made. */
             created_at: components["schemas"]["Timestamp"];
+            effort?: components["schemas"]["Effort"] | null;
             /** @description Its id. */
             id: string;
             /** @description The model it was sent for; none: the chat's. */
