@@ -131,6 +131,9 @@ impl Driver {
             (service.supervisor.kept(id), files)
         };
         let (kept, files) = self.lifecycle().blocking("process.settle", read).await;
+        if let Some(facts) = kept.facts.clone() {
+            self.process.learn(facts);
+        }
         self.process.log.settle(&files, kept.total);
         if let Some(refusal) = kept.refusal {
             return vec![Event::NotStarted(self.refused(refusal))];
@@ -156,7 +159,8 @@ impl Driver {
         if kept.total.is_none() {
             tracing::warn!(process.id = %id, "the keeper of a process is gone; the process is ended");
             let leader = kept.leader;
-            let end = move || restore::end_leftover(id, leader.as_ref());
+            let service = Arc::clone(&self.service);
+            let end = move || restore::end_leftover(&service.supervisor, id, leader.as_ref());
             self.lifecycle().blocking("process.leftover", end).await;
             events.push(Event::Unwatched { now_ms: self.clock().now_ms() });
         }
@@ -185,6 +189,7 @@ impl Driver {
                 self.record_exit().await?;
             }
             Effect::RecordComplete => {
+                self.record_facts();
                 let total = self.process.log.extent().total;
                 self.process.detail().durable.total = Some(total);
                 let record = Record::Complete { process: self.process.id(), total };
@@ -221,8 +226,16 @@ impl Driver {
                 Err(RecorderError::Gone) => return Err(Stopped),
             }
         }
+        self.record_facts();
         fault::point("w5 process end recorded");
         Ok(())
+    }
+
+    /// A crash may lose them: they say more about an end that is known.
+    fn record_facts(&self) {
+        if let Some(record) = self.process.facts_record() {
+            self.recorder().append_lazily(record.encode(), Urgency::Finish, drop);
+        }
     }
 
     /// Not waited for: the journal has the error too, and a loss is found again.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::process::Signal;
 use shared::clock::Clock;
 use shared::fault;
 use shared::ids::{OpId, ProcessId};
@@ -19,6 +18,7 @@ use shared::protocol::process::{
 use shared::protocol::{ErrorCode, WireError};
 use tokio::sync::watch;
 
+use super::cgroup::Availability;
 use super::environment::Environment;
 use super::error::StartError;
 use super::follow::Follower;
@@ -261,34 +261,24 @@ impl ProcessHandle {
         Ok(process.view())
     }
 
-    /// Ends the process and everything it started: polite signal, grace, kill.
+    /// Ends the process and everything it started: polite signal, grace, kill. The view says by which
+    /// means it ended, and what is left.
+    ///
+    /// Its keeper does it, and goes on when nobody waits any more. What has no keeper that can is
+    /// ended from here.
     pub async fn stop(&self, request: &StopProcess) -> Result<ProcessView, WireError> {
         check_range("grace_ms", request.grace_ms, 0, GRACE_MAX_MS)?;
         let process = self.shared.find(request.process_id)?;
         let mut phases = process.phase.subscribe();
-        if process.phase.borrow().is_open() {
-            // What is stopped does not see the polite signal before it goes on.
-            for number in [Signal::TERM.as_raw(), Signal::CONT.as_raw()] {
-                // It may be gone by now, which is what was asked for.
-                let _ = self.shared.signal(None, &process, number).await;
-            }
-            let grace = Duration::from_millis(request.grace_ms);
-            let gone = phases.wait_for(|phase| !phase.is_open());
-            let _ = tokio::time::timeout(grace, gone).await;
+        let stopped = match self.shared.stop_by_keeper(&process, request.grace_ms).await {
+            Some(stopped) => stopped,
+            None => self.shared.stop_without_keeper(&process, request.grace_ms).await,
+        };
+        let is_clean = stopped.left == 0;
+        self.shared.note_stopped(&process, stopped);
+        if is_clean {
+            let _ = phases.wait_for(|phase| !phase.is_running()).await;
         }
-        // Also after a polite end: what ignored the signal and left the group goes as well.
-        let keeper = process.detail().keeper.clone();
-        if let Some(keeper) = keeper {
-            keeper.signal(None, Signal::KILL.as_raw()).await;
-        }
-        let id = process.id();
-        let left =
-            self.shared.lifecycle.blocking("process.stop", move || tree::kill_members(id)).await;
-        if left > 0 {
-            let text = format!("{left} processes could not be killed; the kernel holds them");
-            return Err(WireError::failed(ErrorCode::Internal, text).with("count", left));
-        }
-        let _ = phases.wait_for(|phase| !phase.is_running()).await;
         Ok(process.view())
     }
 
@@ -318,6 +308,12 @@ impl ProcessHandle {
     #[must_use]
     pub fn ended(&self) -> watch::Receiver<Option<ProcessId>> {
         self.shared.ended.subscribe()
+    }
+
+    /// By which means this daemon holds processes together.
+    #[must_use]
+    pub fn containment(&self) -> Availability {
+        self.shared.supervisor.availability()
     }
 
     /// How many processes run.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use shared::clock::Clock;
 use shared::ids::OpId;
 use shared::lifecycle::Lifecycle;
-use shared::protocol::process::{Exit, StdinWritten};
+use shared::protocol::process::{Exit, StdinWritten, Stopped};
 use shared::protocol::{ErrorCode, WireError};
 use shared::wire::{Frame, FrameReader, FrameWriter, WriteError};
 use tokio::net::UnixStream;
@@ -48,6 +48,7 @@ pub(super) enum Seen {
 enum Ask {
     Input { op: OpId, data: Vec<u8>, close: bool, answer: Answer },
     Signal { op: Option<OpId>, number: i32, answer: oneshot::Sender<bool> },
+    Stop { grace_ms: u64, answer: oneshot::Sender<Stopped> },
     Release,
 }
 
@@ -63,7 +64,10 @@ pub(super) struct KeeperLink {
     seen: watch::Sender<Seen>,
     inputs: HashMap<u64, (usize, Answer)>,
     signals: HashMap<u64, oneshot::Sender<bool>>,
+    stops: HashMap<u64, oneshot::Sender<Stopped>>,
     next_ask: u64,
+    /// The keeper is to go once nobody waits for a stop.
+    is_releasing: bool,
     is_released: bool,
     parts: LinkParts,
 }
@@ -97,6 +101,14 @@ impl KeeperHandle {
         sent.await.unwrap_or(false)
     }
 
+    /// Ends the leader and everything that it started; none when the keeper is gone or of a version
+    /// that cannot. Goes on when nobody waits any more.
+    pub(super) async fn stop(&self, grace_ms: u64) -> Option<Stopped> {
+        let (answer, stopped) = oneshot::channel();
+        self.asks.send(Ask::Stop { grace_ms, answer }).await.ok()?;
+        stopped.await.ok()
+    }
+
     /// Lets the keeper go: everything it knows is on record.
     pub(super) async fn release(&self) {
         let _ = self.asks.send(Ask::Release).await;
@@ -124,7 +136,9 @@ impl KeeperLink {
             seen,
             inputs: HashMap::new(),
             signals: HashMap::new(),
+            stops: HashMap::new(),
             next_ask: 0,
+            is_releasing: false,
             is_released: false,
             parts,
         };
@@ -159,11 +173,14 @@ impl KeeperLink {
 
     async fn take(&mut self, frame: &Frame) -> Result<(), WriteError> {
         match shared::wire::decode::<Said>(&frame.body) {
-            Ok(Said::Hello { version, keeper, has_input, .. }) => {
+            Ok(Said::Hello { version, keeper, has_input, can_stop, .. }) => {
                 if version != VERSION {
                     tracing::info!(version, "a keeper of another version");
                 }
-                self.process.detail().keeper_pid = Some(keeper);
+                let mut detail = self.process.detail();
+                detail.keeper_pid = Some(keeper);
+                detail.keeper_can_stop = can_stop;
+                drop(detail);
                 if has_input {
                     let (writer, handle) = StdinWriter::new(self.handle.clone());
                     self.process.detail().stdin = Some(handle);
@@ -171,7 +188,7 @@ impl KeeperLink {
                 }
             }
             Ok(Said::Status(status)) => {
-                self.learn(status);
+                self.learn(*status);
                 let squeeze = self.parts.budget.excess() > 0;
                 self.sink.write(&Frame::message(&Asked::Seen { squeeze })).await?;
             }
@@ -186,6 +203,14 @@ impl KeeperLink {
                     let _ = answer.send(is_sent);
                 }
             }
+            Ok(Said::Stopped { ask, stopped }) => {
+                if let Some(answer) = self.stops.remove(&ask) {
+                    let _ = answer.send(stopped);
+                }
+                if self.is_releasing {
+                    self.release_if_idle().await?;
+                }
+            }
             Err(error) => tracing::debug!(%error, "a keeper's message is passed over"),
         }
         Ok(())
@@ -193,8 +218,9 @@ impl KeeperLink {
 
     /// The output before the end: "exited" implies that the output is final.
     fn learn(&self, status: Status) {
-        let Status { life, output, pipes } = status;
+        let Status { life, output, pipes, facts } = status;
         self.process.detail().pipes = pipes;
+        self.process.learn(facts);
         self.process.log.mirror(output);
         let seen = match life {
             Life::Preparing => return,
@@ -232,11 +258,26 @@ impl KeeperLink {
                 let asked = Asked::Signal { ask: number, op, number: signal };
                 self.sink.write(&Frame::message(&asked)).await
             }
+            Ask::Stop { grace_ms, answer } => {
+                self.stops.insert(number, answer);
+                self.sink.write(&Frame::message(&Asked::Stop { ask: number, grace_ms })).await
+            }
             Ask::Release => {
-                self.is_released = true;
-                self.sink.write(&Frame::message(&Asked::Release)).await
+                self.is_releasing = true;
+                self.release_if_idle().await
             }
         }
+    }
+}
+
+impl KeeperLink {
+    /// A keeper that has gone answers nobody.
+    async fn release_if_idle(&mut self) -> Result<(), WriteError> {
+        if !self.stops.is_empty() {
+            return Ok(());
+        }
+        self.is_released = true;
+        self.sink.write(&Frame::message(&Asked::Release)).await
     }
 }
 

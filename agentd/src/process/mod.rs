@@ -27,6 +27,7 @@
 pub mod log;
 pub mod machine;
 
+mod cgroup;
 mod cwd;
 mod driver;
 mod environment;
@@ -36,6 +37,7 @@ mod handle;
 mod keeper;
 mod kept;
 mod launch;
+mod limits;
 mod pace;
 mod record;
 mod restore;
@@ -47,10 +49,12 @@ mod table;
 mod tree;
 pub mod view;
 
+pub use cgroup::{Availability, Layout, remove_groups};
 pub use environment::{Environment, LoginShell, LoginUser};
 pub use follow::{FollowStep, Follower};
 pub use handle::ProcessHandle;
 pub use keeper::run_forker;
+pub use limits::{CgroupUse, Containment, Identity, Limits};
 pub use restore::OpenProcessesError;
 pub use supervise::{FORKER_ARGUMENT, KeeperProgram};
 pub use tree::be_subreaper;

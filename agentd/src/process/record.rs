@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shared::ids::{OpId, ProcessId};
 use shared::protocol::WireError;
-use shared::protocol::process::Exit;
+use shared::protocol::process::{Exit, ProcessFacts};
 
 /// One record. Applying the same one twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub(super) enum Record {
     Exited { process: ProcessId, exit: Exit, at_ms: i64 },
     /// Its output is complete. May be lost in a crash.
     Complete { process: ProcessId, total: u64 },
+    /// What it used, what ran out, how it was stopped; a later one replaces an earlier one. May be lost
+    /// in a crash.
+    Facts { process: ProcessId, facts: ProcessFacts },
     /// Its keeper ended before it.
     Lost { process: ProcessId, at_ms: i64 },
     /// It was entered and provably never executed: as if it had not been entered.

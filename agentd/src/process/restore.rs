@@ -9,6 +9,7 @@ use std::sync::Arc;
 use shared::ids::ProcessId;
 use shared::limits::WORKSPACE_OUTPUT_KEPT_BYTES;
 use shared::protocol::WireError;
+use shared::protocol::process::{ProcessFacts, StopMeans, Stopped};
 
 use super::keeper::protocol::Leader;
 use super::launch::Attempt;
@@ -19,6 +20,9 @@ use super::supervise::Supervisor;
 use super::table::{Durable, Process, ProcessTable};
 use super::tree;
 use crate::records::{OpenError, RecordFile};
+
+/// Survivors of an end that are named.
+const SURVIVORS_NAMED: usize = 8;
 
 /// Why the records of processes cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,7 @@ enum Fate {
     Ended {
         end: End,
         total: Option<u64>,
+        facts: Option<Box<ProcessFacts>>,
     },
     NotStarted(WireError),
     NeverRan,
@@ -160,13 +165,17 @@ impl Restored {
         let process = started.process;
         match fate? {
             Fate::Alive(stream) => return Some(stream),
-            Fate::Ended { end, total } => {
+            Fate::Ended { end, total, facts } => {
                 let End { exit, at_ms } = end;
                 durable.end = Some(end);
                 durable.total = total;
                 self.found.push(Record::Exited { process, exit, at_ms }.encode());
                 let complete = total.map(|total| Record::Complete { process, total }.encode());
                 self.found.extend(complete);
+                if let Some(facts) = facts {
+                    durable.facts = *facts.clone();
+                    self.found.push(Record::Facts { process, facts: *facts }.encode());
+                }
             }
             Fate::NotStarted(error) => {
                 durable.not_started = Some(error.clone());
@@ -196,10 +205,11 @@ fn fate(supervisor: &Supervisor, started: &Started, durable: &Durable) -> Option
     }
     if let Some((exit, at_ms)) = kept.exit {
         if kept.total.is_none() {
-            end_leftover(process, None);
+            end_leftover(supervisor, process, None);
         }
         let end = durable.end.unwrap_or(End { exit, at_ms });
-        return Some(Fate::Ended { end, total: kept.total });
+        let facts = kept.facts.map(Box::new);
+        return Some(Fate::Ended { end, total: kept.total, facts });
     }
     if durable.end.is_some() {
         return None;
@@ -209,7 +219,7 @@ fn fate(supervisor: &Supervisor, started: &Started, durable: &Durable) -> Option
     if !kept.is_begun && durable.running.is_none() && started.boot_id == supervisor.boot_id() {
         return Some(Fate::NeverRan);
     }
-    end_leftover(process, kept.leader.as_ref().or(durable.running.as_ref()));
+    end_leftover(supervisor, process, kept.leader.as_ref().or(durable.running.as_ref()));
     Some(Fate::Lost)
 }
 
@@ -244,6 +254,9 @@ impl Replay {
             Record::Complete { process, total } => {
                 self.change(process, |durable| durable.total = Some(total));
             }
+            Record::Facts { process, facts } => {
+                self.change(process, |durable| durable.facts = facts);
+            }
             Record::Lost { process, at_ms } => {
                 self.change(process, |durable| durable.lost_at_ms = Some(at_ms));
             }
@@ -273,9 +286,32 @@ impl Replay {
 }
 
 /// Ends what runs without a keeper: nobody reads its output or could learn of its end.
-pub(super) fn end_leftover(process: ProcessId, leader: Option<&Leader>) {
+///
+/// Its control group is its own by its name; where there is none, or something has left it, the
+/// leader is known by boot, pid and start time, and the rest by the mark in its environment. Gives by
+/// which means, and what is left.
+pub(super) fn end_leftover(
+    supervisor: &Supervisor,
+    process: ProcessId,
+    leader: Option<&Leader>,
+) -> Stopped {
+    let group = supervisor.group(process);
+    let mut means = StopMeans::Signal;
+    if group.is_populated() == Some(true) {
+        means = StopMeans::CgroupKill;
+        if !group.kill() {
+            means = StopMeans::FreezeKill;
+            group.freeze_and_kill();
+        }
+    }
     if let Some(leader) = leader {
         tree::kill_group(leader);
     }
-    tree::kill_members(process);
+    let (killed, left) = tree::kill_members(process);
+    if killed > 0 && means == StopMeans::Signal {
+        means = StopMeans::Walk;
+    }
+    group.remove();
+    let survivors = left.iter().take(SURVIVORS_NAMED).map(|pid| tree::named(*pid)).collect();
+    Stopped { means, left: u32::try_from(left.len()).unwrap_or(u32::MAX), survivors }
 }

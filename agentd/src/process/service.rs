@@ -5,13 +5,14 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use shared::clock::Clock;
 use shared::ids::{OpId, ProcessId};
 use shared::lifecycle::Lifecycle;
 use shared::limits::PROCESSES_RUNNING_MAX;
-use shared::protocol::process::StartProcess;
+use shared::protocol::process::{StartProcess, Stopped};
 use shared::protocol::{ErrorCode, WireError};
 use tokio::sync::watch;
 
@@ -25,8 +26,11 @@ use super::machine::{Event, Phase, ProcessMachine};
 use super::record::{Record, Started};
 use super::supervise::Supervisor;
 use super::table::{Known, Process, ProcessTable};
-use super::tree;
+use super::{restore, tree};
 use crate::records::{RecorderHandle, Urgency};
+
+/// Processes that hold an output and are named.
+const HOLDERS_NAMED: usize = 8;
 
 /// The service behind the handle. Its only lock is the table's.
 pub(super) struct ProcessService {
@@ -171,6 +175,53 @@ impl ProcessService {
         }
     }
 
+    /// Asks the keeper to end everything; none: there is no keeper that can.
+    pub(super) async fn stop_by_keeper(&self, process: &Process, grace_ms: u64) -> Option<Stopped> {
+        let keeper = {
+            let detail = process.detail();
+            detail.keeper.clone().filter(|_| detail.keeper_can_stop)
+        };
+        keeper?.stop(grace_ms).await
+    }
+
+    /// Ends what has no keeper, or one of a version that cannot.
+    pub(super) async fn stop_without_keeper(
+        self: &Arc<Self>,
+        process: &Arc<Process>,
+        grace_ms: u64,
+    ) -> Stopped {
+        let mut phases = process.phase.subscribe();
+        if process.phase.borrow().is_open() {
+            // What is stopped does not see the polite signal before it goes on.
+            for number in [Signal::TERM.as_raw(), Signal::CONT.as_raw()] {
+                // It may be gone by now, which is what was asked for.
+                let _ = self.signal(None, process, number).await;
+            }
+            let gone = phases.wait_for(|phase| !phase.is_open());
+            let _ = tokio::time::timeout(Duration::from_millis(grace_ms), gone).await;
+        }
+        let keeper = process.detail().keeper.clone();
+        if let Some(keeper) = keeper {
+            keeper.signal(None, Signal::KILL.as_raw()).await;
+        }
+        // Also after a polite end: what ignored the signal and left the group goes as well.
+        let (id, service) = (process.id(), Arc::clone(self));
+        let end = move || restore::end_leftover(&service.supervisor, id, None);
+        self.lifecycle.blocking("process.stop", end).await
+    }
+
+    /// Remembers how the process was stopped.
+    pub(super) fn note_stopped(&self, process: &Process, stopped: Stopped) {
+        if stopped.left > 0 {
+            tracing::warn!(process.id = %process.id(), left = stopped.left,
+                "a process was stopped, and the kernel holds some of it");
+        }
+        process.detail().durable.facts.stopped = Some(stopped);
+        if let Some(record) = process.facts_record() {
+            self.recorder.append_lazily(record.encode(), Urgency::Finish, drop);
+        }
+    }
+
     /// Counts who holds the output now, where that matters.
     pub(super) async fn recount(&self, process: &Arc<Process>) {
         if matches!(*process.phase.borrow(), Phase::Held { .. }) {
@@ -185,9 +236,14 @@ impl ProcessService {
                 let detail = process.detail();
                 (detail.pipes.clone(), detail.keeper_pid)
             };
-            let count = move || tree::holders(&pipes, keeper);
-            let count = self.lifecycle.blocking("process.holders", count).await;
+            let look = move || {
+                let pids = tree::holders(&pipes, keeper);
+                let named = pids.iter().take(HOLDERS_NAMED).map(|pid| tree::named(*pid)).collect();
+                (u32::try_from(pids.len()).unwrap_or(u32::MAX), named)
+            };
+            let (count, named) = self.lifecycle.blocking("process.holders", look).await;
             process.held_by.store(count, Ordering::Relaxed);
+            process.detail().holders = named;
         }
     }
 

@@ -27,10 +27,12 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use shared::ids::ProcessId;
 use shared::protocol::process::Stdin;
 
+use super::cgroup::{Availability, Ground, Group};
 use super::error::StartError;
 use super::keeper::image::{self, Head, InputKind};
 use super::keeper::record::Kept;
 use super::launch::Launch;
+use super::limits::Containment;
 
 /// First argument of the program that makes keepers; see [`super::run_forker`].
 pub const FORKER_ARGUMENT: &str = "keeper-forker";
@@ -49,6 +51,7 @@ const RESERVED_DESCRIPTORS: u64 = 16;
 #[derive(Clone, Debug)]
 pub struct KeeperProgram {
     path: PathBuf,
+    containment: Containment,
 }
 
 /// Makes keepers and finds them.
@@ -57,6 +60,8 @@ pub(super) struct Supervisor {
     dir: PathBuf,
     boot_id: String,
     forker: Mutex<Forker>,
+    /// After the forker, which is in its groups.
+    ground: Ground,
 }
 
 struct Forker {
@@ -74,7 +79,13 @@ impl KeeperProgram {
     /// The `agentd` at `path`. For programs that are not `agentd`, such as tests.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), containment: Containment::default() }
+    }
+
+    /// The same, which holds processes together so.
+    #[must_use]
+    pub fn with(self, containment: Containment) -> Self {
+        Self { containment, ..self }
     }
 }
 
@@ -82,8 +93,27 @@ impl Supervisor {
     /// Waits for the end of an earlier forker and starts one. Blocks.
     pub(super) fn open(program: KeeperProgram, dir: PathBuf, boot_id: String) -> io::Result<Self> {
         create_private(&dir)?;
-        let forker = Forker::start(&program, &dir)?;
-        Ok(Self { program, dir, boot_id, forker: Mutex::new(forker) })
+        let state = std::fs::canonicalize(&dir)?;
+        let ground = Ground::open(&state, program.containment.clone());
+        let forker = Forker::start(&program, &dir, &ground)?;
+        let supervisor = Self { program, dir, boot_id, ground, forker: Mutex::new(forker) };
+        supervisor.collect_groups();
+        Ok(supervisor)
+    }
+
+    /// Removes the groups of processes that have no keeper any more, as far as they are empty.
+    pub(super) fn collect_groups(&self) {
+        self.ground.collect(|process| self.dir_of(process).exists());
+    }
+
+    /// Which means of containment this daemon has.
+    pub(super) fn availability(&self) -> Availability {
+        self.ground.availability()
+    }
+
+    /// The groups of a process whose keeper may be gone.
+    pub(super) fn group(&self, process: ProcessId) -> Group {
+        Group::found(self.ground.plan(process))
     }
 
     pub(super) fn boot_id(&self) -> &str {
@@ -112,7 +142,9 @@ impl Supervisor {
             Stdin::Bytes { data } => (InputKind::File, Some(image::memory_file(data))),
         };
         let data = data.transpose().map_err(StartError::of_io)?;
-        let head = Head::new(process, output_dir, launch.output_kept_bytes, &self.boot_id, input);
+        let identity = self.program.containment.identity.clone();
+        let head = Head::new(process, output_dir, launch.output_kept_bytes, &self.boot_id, input)
+            .contained(self.ground.plan(process), identity);
         let image = image::write(head, program, &launch.argv, &launch.env);
         let image = image.map_err(StartError::of_io)?;
         let (listener, record) = self.prepare(process).map_err(StartError::of_io)?;
@@ -151,7 +183,7 @@ impl Supervisor {
             Err(Errno::PIPE | Errno::CONNRESET) => {
                 tracing::warn!("the program that makes keepers has ended; it is started again");
                 let _ = forker.child.wait();
-                *forker = Forker::start(&self.program, &self.dir)?;
+                *forker = Forker::start(&self.program, &self.dir, &self.ground)?;
                 Ok(super::keeper::send(&forker.orders, fds)?)
             }
             sent => Ok(sent?),
@@ -200,13 +232,22 @@ impl Supervisor {
     }
 }
 
+impl Drop for Forker {
+    /// Ends the program: what it forked lives on.
+    fn drop(&mut self) {
+        let _ = rustix::net::shutdown(&self.orders, rustix::net::Shutdown::Both);
+        let _ = self.child.wait();
+    }
+}
+
 impl Forker {
-    fn start(program: &KeeperProgram, dir: &Path) -> io::Result<Self> {
+    fn start(program: &KeeperProgram, dir: &Path, ground: &Ground) -> io::Result<Self> {
         let lock = lock(&dir.join("lock"))?;
         let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
         let (orders, theirs) = rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
         let child = Command::new(&program.path)
             .arg(FORKER_ARGUMENT)
+            .args(ground.nursery())
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::from(lock))
             .stderr(Stdio::null())

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shared::ids::{OpId, ProcessId};
 use shared::limits::{FINISHED_PROCESS_AGE, FINISHED_PROCESSES_KEPT};
 use shared::protocol::WireError;
-use shared::protocol::process::ProcessView;
+use shared::protocol::process::{ProcessFacts, ProcessView, SystemProcess};
 use tokio::sync::watch;
 
 use super::keeper::protocol::Leader;
@@ -42,6 +42,10 @@ pub(super) struct ProcessDetail {
     /// While there is a keeper, and it is not released.
     pub(super) keeper: Option<KeeperHandle>,
     pub(super) keeper_pid: Option<u32>,
+    /// Whether it can end the whole tree.
+    pub(super) keeper_can_stop: bool,
+    /// Who held the output when that was last looked at.
+    pub(super) holders: Vec<SystemProcess>,
     /// Inodes of its output pipes.
     pub(super) pipes: Vec<u64>,
 }
@@ -54,6 +58,7 @@ pub(super) struct Durable {
     pub(super) total: Option<u64>,
     pub(super) not_started: Option<WireError>,
     pub(super) lost_at_ms: Option<i64>,
+    pub(super) facts: ProcessFacts,
 }
 
 impl Process {
@@ -82,6 +87,7 @@ impl Process {
         let phase = self.phase.borrow().clone();
         let extent = self.log.extent();
         let pid = self.os_pid.load(Ordering::Relaxed);
+        let facts = self.facts(&phase);
         ProcessView {
             process_id: self.started.process,
             command: self.started.command.clone(),
@@ -93,8 +99,28 @@ impl Process {
             output_total: extent.total,
             dropped_from: extent.dropped_from,
             dropped_to: extent.dropped_to,
-            facts: None,
+            facts,
         }
+    }
+
+    fn facts(&self, phase: &Phase) -> Option<Box<ProcessFacts>> {
+        let detail = self.detail();
+        let is_held = matches!(phase, Phase::Held { .. });
+        let output_holders = if is_held { detail.holders.clone() } else { Vec::new() };
+        ProcessFacts { output_holders, ..detail.durable.facts.clone() }.if_any()
+    }
+
+    /// Takes in what its keeper found out; how it was stopped is known here.
+    pub(super) fn learn(&self, facts: ProcessFacts) {
+        let mut detail = self.detail();
+        let stopped = detail.durable.facts.stopped.take().or(facts.stopped);
+        detail.durable.facts = ProcessFacts { stopped, ..facts };
+    }
+
+    /// Its facts as a record, if there are any.
+    pub(super) fn facts_record(&self) -> Option<Record> {
+        let facts = self.detail().durable.facts.clone().if_any()?;
+        Some(Record::Facts { process: self.id(), facts: *facts })
     }
 
     /// When it ended; when it began, if it never ran. Unix milliseconds.
@@ -121,6 +147,9 @@ impl Process {
         }
         if let Some(at_ms) = durable.lost_at_ms {
             records.push(Record::Lost { process, at_ms });
+        }
+        if let Some(facts) = durable.facts.if_any() {
+            records.push(Record::Facts { process, facts: *facts });
         }
         records
     }

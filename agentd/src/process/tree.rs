@@ -10,6 +10,7 @@ use std::{fs, io};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use shared::ids::ProcessId;
+use shared::protocol::process::SystemProcess;
 
 use super::environment::PROCESS_MARK;
 use super::keeper::protocol::Leader;
@@ -17,16 +18,131 @@ use super::keeper::protocol::Leader;
 /// Rounds of stopping and killing. A tree that forks faster than it is stopped ends in a few: what
 /// is stopped does not fork.
 const KILL_ROUNDS: usize = 20;
+/// Longest command of a process that is named, in bytes.
+const COMMAND_SHOWN_BYTES: usize = 128;
 
 /// When a process began, in clock ticks since the boot; none when there is no such process.
 ///
 /// Together with the boot id and the pid it names one process for ever.
 pub(super) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    let end = memchr::memrchr(b')', &stat)?;
-    let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
-    rest.split(' ').nth(19)?.parse().ok()
+    Stat::of(pid).map(|stat| stat.start_time)
+}
+
+/// What `/proc/<pid>/stat` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    parent: u32,
+    group: u32,
+    start_time: u64,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(stat: &[u8]) -> Option<Self> {
+        // The name, in parentheses, may hold anything.
+        let end = memchr::memrchr(b')', stat)?;
+        let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
+        let mut fields = rest.split(' ');
+        let state = *fields.next()?.as_bytes().first()?;
+        let (parent, group) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let start_time = fields.nth(16)?.parse().ok()?;
+        Some(Self { state, parent, group, start_time })
+    }
+
+    const fn is_dead(self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+}
+
+/// Everything below `ancestor` that is not dead, parents before their children.
+///
+/// What lost its parent is below the next sub-reaper above it; so for a sub-reaper nothing that was
+/// ever started below it is missing, except what is forked during the walk.
+pub(super) fn descendants(ancestor: u32) -> Vec<u32> {
+    below(ancestor).into_iter().map(|(pid, _)| pid).collect()
+}
+
+fn below(ancestor: u32) -> Vec<(u32, Stat)> {
+    let all: Vec<(u32, Stat)> = pids().filter_map(|pid| Some((pid, Stat::of(pid)?))).collect();
+    let mut found: Vec<(u32, Stat)> = Vec::new();
+    let mut parents = vec![ancestor];
+    while let Some(parent) = parents.pop() {
+        for (pid, stat) in all.iter().filter(|(_, stat)| stat.parent == parent) {
+            // A number that was reused during the walk must not make a circle.
+            if *pid != ancestor && !found.iter().any(|(known, _)| known == pid) {
+                found.push((*pid, *stat));
+                parents.push(*pid);
+            }
+        }
+    }
+    found.retain(|(_, stat)| !stat.is_dead());
+    found
+}
+
+/// Signals everything below `ancestor` that is not in the group of `leader`.
+pub(super) fn signal_descendants(ancestor: u32, leader: Option<Pid>, signal: Signal) {
+    let group = leader.and_then(|leader| u32::try_from(leader.as_raw_pid()).ok());
+    for (pid, stat) in below(ancestor) {
+        if Some(stat.group) != group {
+            signal_same(pid, stat.start_time, signal);
+        }
+    }
+}
+
+/// Kills everything below `ancestor`: first all are stopped, so that few fork meanwhile.
+pub(super) fn kill_descendants(ancestor: u32) {
+    let found = below(ancestor);
+    for signal in [Signal::STOP, Signal::KILL] {
+        for (pid, stat) in &found {
+            signal_same(*pid, stat.start_time, signal);
+        }
+    }
+}
+
+/// Kills the children of `own`, which is this process: only it can reap them, so their numbers are
+/// theirs until then. False when there are none.
+pub(super) fn kill_children(own: u32) -> bool {
+    let path = format!("/proc/{own}/task/{own}/children");
+    let Ok(children) = fs::read_to_string(path) else {
+        // A kernel without the file: the slow way.
+        kill_descendants(own);
+        return !descendants(own).is_empty();
+    };
+    let mut is_any = false;
+    for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        is_any = true;
+        if let Some(pid) = Pid::from_raw(pid) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+    is_any
+}
+
+/// Signals `pid` if it is the process that began at `start_time`.
+fn signal_same(pid: u32, start_time: u64, signal: Signal) {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    let Ok(pidfd) = rustix::process::pidfd_open(raw, PidfdFlags::empty()) else { return };
+    // Read after the pidfd holds it: the number cannot pass to another in between.
+    if self::start_time(pid) == Some(start_time) {
+        let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
+    }
+}
+
+/// The process `pid` as people know it: its command line, else its name.
+pub(super) fn named(pid: u32) -> SystemProcess {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&line).replace('\0', " ");
+    let text = match text.trim() {
+        "" => fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default(),
+        text => text.to_owned(),
+    };
+    let text = text.trim();
+    let command = text[..text.floor_char_boundary(COMMAND_SHOWN_BYTES)].to_owned();
+    SystemProcess { pid, command }
 }
 
 /// Names this boot of the machine; empty where the kernel does not say.
@@ -35,18 +151,17 @@ pub(super) fn boot_id() -> String {
     text.trim().to_owned()
 }
 
-/// How many processes but its keeper hold one of these pipes open.
-pub(super) fn holders(pipes: &[u64], keeper: Option<u32>) -> u32 {
+/// Which processes but its keeper hold one of these pipes open.
+pub(super) fn holders(pipes: &[u64], keeper: Option<u32>) -> Vec<u32> {
     let names: Vec<String> = pipes.iter().map(|inode| format!("pipe:[{inode}]")).collect();
-    let holds = |pid: u32| {
+    let holds = |pid: &u32| {
         let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
         fds.flatten().any(|fd| {
             fs::read_link(fd.path())
                 .is_ok_and(|link| names.iter().any(|name| link.as_os_str() == OsStr::new(name)))
         })
     };
-    let count = pids().filter(|pid| Some(*pid) != keeper && holds(*pid)).count();
-    u32::try_from(count).unwrap_or(u32::MAX)
+    pids().filter(|pid| Some(*pid) != keeper).filter(holds).collect()
 }
 
 /// Every process that `process` started, directly or not, by the mark in its environment.
@@ -73,15 +188,18 @@ pub(super) fn signal_members(process: ProcessId, signal: Signal) -> usize {
 }
 
 /// Ends every member of `process`: stops them, so that none forks, and kills them. Gives how many
-/// are left, which is none unless the kernel holds one.
-pub(super) fn kill_members(process: ProcessId) -> usize {
+/// were found, and those that are left, which is none unless the kernel holds one.
+pub(super) fn kill_members(process: ProcessId) -> (usize, Vec<u32>) {
+    let mut found = 0;
     for _ in 0..KILL_ROUNDS {
-        if signal_members(process, Signal::STOP) == 0 {
-            return 0;
+        let count = signal_members(process, Signal::STOP);
+        if count == 0 {
+            return (found, Vec::new());
         }
+        found = found.max(count);
         signal_members(process, Signal::KILL);
     }
-    members(process).len()
+    (found, members(process))
 }
 
 /// Signals `pid` if it is still a member once a pidfd holds it.
@@ -131,10 +249,7 @@ pub(super) fn reap_strays(is_leader: impl Fn(u32) -> bool) {
 }
 
 fn is_zombie(pid: u32) -> bool {
-    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-    memchr::memrchr(b')', &stat)
-        .and_then(|end| stat.get(end + 2))
-        .is_none_or(|state| *state == b'Z')
+    Stat::of(pid).is_none_or(Stat::is_dead)
 }
 
 fn pids() -> impl Iterator<Item = u32> {
@@ -143,4 +258,28 @@ fn pids() -> impl Iterator<Item = u32> {
         let name = entry.file_name();
         std::str::from_utf8(name.as_bytes()).ok()?.parse().ok()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_hides_no_field() {
+        let line = b"7 (a) R (b) T 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 777 21\n";
+        let stat = Stat { state: b'T', parent: 3, group: 4, start_time: 777 };
+        assert_eq!(Stat::parse(line), Some(stat));
+        for bad in [&b""[..], b"7 (x", b"7 (x) ", b"7 (x) R 1 2", b"7 (x) R a b"] {
+            assert_eq!(Stat::parse(bad), None);
+        }
+    }
+
+    #[test]
+    fn this_process_is_named_and_found_by_when_it_began() {
+        let own = std::process::id();
+        let stat = Stat::of(own).unwrap();
+        assert_eq!(start_time(own), Some(stat.start_time));
+        assert!(named(own).command.len() <= COMMAND_SHOWN_BYTES);
+        assert!(descendants(stat.parent).contains(&own));
+    }
 }

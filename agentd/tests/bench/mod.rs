@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentd::process::{Environment, FollowStep, KeeperProgram, ProcessHandle};
+use agentd::process::{Containment, Environment, FollowStep, KeeperProgram, ProcessHandle};
 use shared::ids::{IdSource, OpId, ProcessId, SystemIds};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::WireError;
@@ -32,6 +32,10 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
+        Self::contained(Containment::default())
+    }
+
+    pub fn contained(containment: Containment) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("root")).unwrap();
         std::fs::create_dir(dir.path().join("state")).unwrap();
@@ -42,7 +46,7 @@ impl Bench {
             &dir.path().join("state"),
             &root,
             Environment::read(),
-            KeeperProgram::at(env!("CARGO_BIN_EXE_agentd")),
+            KeeperProgram::at(env!("CARGO_BIN_EXE_agentd")).with(containment),
             &lifecycle,
             Arc::clone(&clock) as _,
         )
@@ -124,6 +128,18 @@ impl Bench {
         panic!("it never came to that: {last:?}")
     }
 
+    /// Waits until the output has a line `up`.
+    pub async fn is_up(&self, process_id: ProcessId) {
+        let mut follower = self.processes.follow(process_id, 0).unwrap();
+        let mut text = Vec::new();
+        while !text.split(|byte| *byte == b'\n').any(|line| line == b"up") {
+            match follower.next().await.unwrap() {
+                FollowStep::Chunk { bytes, .. } => text.extend_from_slice(&bytes),
+                step => panic!("{step:?} after {:?}", String::from_utf8_lossy(&text)),
+            }
+        }
+    }
+
     pub async fn until_members(&self, process_id: ProcessId, count: usize) {
         for _ in 0..500 {
             if members(process_id) >= count {
@@ -182,6 +198,13 @@ pub fn end_processes(dir: &Path) {
         if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
             kill_members(id);
         }
+    }
+    // What was killed leaves its group a moment later, and the kernel tells nobody.
+    for _ in 0..100 {
+        if agentd::process::remove_groups(dir) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,20 +1,29 @@
-//! The one fork and exec of a keeper: a session of its own, three descriptors, nothing else.
+//! The one fork and exec of a keeper: a session of its own, a control group of its own, three
+//! descriptors, nothing else.
+//!
+//! The program is born in its group: `clone3` costs nothing, and to move it there later would make
+//! every fork of the machine wait. What may not be cloned so moves itself before it is executed.
 //!
 //! The program is executed with `execve` on a path found before: `execvp` would hand a file of
 //! another machine's format to the shell, and an error of the execution would look like an exit
 //! code of the program.
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::libc;
-use nix::unistd::ForkResult;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 
 use super::image::{Image, InputKind, Pointers};
 use super::protocol::Refusal;
+use crate::process::limits::{NICE, OOM_SCORE_ADJUST};
+
+const OOM_TEXT: &CStr = c"500";
+const _: () = assert!(OOM_SCORE_ADJUST == 500, "the text says the number");
 
 /// A program that runs, with the keeper's ends of its pipes.
 pub(super) struct Executed {
@@ -23,13 +32,16 @@ pub(super) struct Executed {
     pub(super) stderr: OwnedFd,
     /// Present when its standard input stays open.
     pub(super) stdin: Option<OwnedFd>,
+    /// Whether it is in the group that it was to be in.
+    pub(super) is_member: bool,
 }
 
-/// Executes `image` in the directory `cwd`. Returns when it runs, or why it does not.
+/// Executes `image` in the directory `cwd` and in `group`. Returns when it runs, or why it does not.
 pub(super) fn execute(
     image: &Image,
     cwd: &OwnedFd,
     file: Option<OwnedFd>,
+    group: Option<BorrowedFd<'_>>,
 ) -> Result<Executed, Refusal> {
     let (stdout, child_stdout) = pipe()?;
     let (stderr, child_stderr) = pipe()?;
@@ -48,15 +60,24 @@ pub(super) fn execute(
         stderr: child_stderr.as_raw_fd(),
         cwd: cwd.as_raw_fd(),
         tell: tell.as_raw_fd(),
+        enter: -1,
     };
     let pointers = image.pointers();
-    #[expect(unsafe_code, reason = "a fork")]
-    // SAFETY: a keeper has one thread, and the child makes system calls only.
-    let forked = unsafe { nix::unistd::fork() };
-    let pid = match forked {
-        Ok(ForkResult::Child) => become_program(&pointers, &child),
-        Ok(ForkResult::Parent { child }) => child.as_raw(),
-        Err(errno) => return Err(refusal(false, errno as i32)),
+    let (pid, is_born) = match group.map(clone_into) {
+        Some(Ok(0)) => become_program(&pointers, &child),
+        Some(Ok(pid)) => (pid, true),
+        Some(Err(_)) | None => {
+            // Filtered, or an older kernel: it enters its group by itself.
+            let enter = group.and_then(|group| {
+                let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+                rustix::fs::openat(group, "cgroup.procs", flags, Mode::empty()).ok()
+            });
+            let child = Ends { enter: enter.as_ref().map_or(-1, AsRawFd::as_raw_fd), ..child };
+            match fork()? {
+                0 => become_program(&pointers, &child),
+                pid => (pid, false),
+            }
+        }
     };
     // The child's ends close here, so that the end of the output can be seen.
     drop((child_stdin, child_stdout, child_stderr, tell));
@@ -69,7 +90,42 @@ pub(super) fn execute(
     for ours in [Some(&stdout), Some(&stderr), stdin.as_ref()].into_iter().flatten() {
         let _ = rustix::io::ioctl_fionbio(ours, true);
     }
-    Ok(Executed { pid, stdout, stderr, stdin })
+    let is_member = is_born || group.is_some_and(|group| is_in(group, pid));
+    Ok(Executed { pid, stdout, stderr, stdin, is_member })
+}
+
+/// A fork whose child is in `group` from the start: 0 in the child.
+fn clone_into(group: BorrowedFd<'_>) -> Result<i32, io::Error> {
+    #[expect(unsafe_code, reason = "a fork")]
+    // SAFETY: a keeper has one thread, and the child makes system calls only; the structure may be
+    // all zeros.
+    let pid = unsafe {
+        let mut asked: CloneArguments = std::mem::zeroed();
+        asked.flags = CLONE_INTO_CGROUP;
+        asked.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+        asked.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
+        libc::syscall(libc::SYS_clone3, &raw const asked, size_of::<CloneArguments>())
+    };
+    i32::try_from(pid).ok().filter(|pid| *pid >= 0).ok_or_else(io::Error::last_os_error)
+}
+
+/// 0 in the child.
+fn fork() -> Result<i32, Refusal> {
+    #[expect(unsafe_code, reason = "a fork")]
+    // SAFETY: a keeper has one thread, and the child makes system calls only.
+    match unsafe { nix::unistd::fork() } {
+        Ok(nix::unistd::ForkResult::Child) => Ok(0),
+        Ok(nix::unistd::ForkResult::Parent { child }) => Ok(child.as_raw()),
+        Err(errno) => Err(refusal(false, errno as i32)),
+    }
+}
+
+fn is_in(group: BorrowedFd<'_>, pid: Pid) -> bool {
+    let mut text = String::new();
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(group, "cgroup.procs", flags, Mode::empty());
+    let read = file.map(|file| io::Read::read_to_string(&mut std::fs::File::from(file), &mut text));
+    matches!(read, Ok(Ok(_))) && text.lines().any(|line| line == pid.to_string())
 }
 
 struct Ends {
@@ -78,18 +134,41 @@ struct Ends {
     stderr: RawFd,
     cwd: RawFd,
     tell: RawFd,
+    /// `cgroup.procs` of the group to enter; negative: none.
+    enter: RawFd,
 }
+
+/// `struct clone_args` of `linux/sched.h`, which not every C library has.
+#[repr(C)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Of `linux/sched.h`.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// In the child, after the fork.
 #[expect(unsafe_code, reason = "system calls between fork and exec")]
-fn become_program(image: &Pointers, ends: &Ends) -> ! {
+fn become_program(image: &Pointers<'_>, ends: &Ends) -> ! {
     // SAFETY: plain system calls on values that live; nothing is allocated. The keeper's other
     // descriptors are above the standard three and close at the exec.
     unsafe {
         let mut is_exec = 0;
         let mut nothing: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut nothing);
+        give_way(ends.enter);
         let is_ready = libc::setsid() >= 0
+            && is_somebody_else(image)
             && libc::fchdir(ends.cwd) == 0
             && libc::dup2(ends.stdin, 0) >= 0
             && libc::dup2(ends.stdout, 1) >= 0
@@ -107,6 +186,41 @@ fn become_program(image: &Pointers, ends: &Ends) -> ! {
         let told = [is_exec, *libc::__errno_location()];
         libc::write(ends.tell, told.as_ptr().cast(), size_of_val(&told));
         libc::_exit(127)
+    }
+}
+
+/// Takes its place among the machine's processes: after the daemon. What is refused is no reason not
+/// to run.
+#[expect(unsafe_code, reason = "system calls between fork and exec")]
+unsafe fn give_way(enter: RawFd) {
+    // SAFETY: plain system calls on values that live.
+    unsafe {
+        if enter >= 0 {
+            libc::write(enter, c"0".as_ptr().cast(), 1);
+        }
+        // A keeper hides its memory from programs of the same user; a program's own is its own.
+        libc::prctl(libc::PR_SET_DUMPABLE, 1);
+        let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY);
+        if score >= 0 {
+            libc::write(score, OOM_TEXT.as_ptr().cast(), OOM_TEXT.count_bytes());
+            libc::close(score);
+        }
+        libc::nice(NICE);
+    }
+}
+
+/// Becomes the user that programs run as, where that is not the daemon's: all at once and for ever,
+/// or not at all.
+#[expect(unsafe_code, reason = "system calls between fork and exec")]
+unsafe fn is_somebody_else(image: &Pointers<'_>) -> bool {
+    let Some(identity) = image.identity else { return true };
+    // SAFETY: plain system calls; the groups live in the image.
+    unsafe {
+        // What a service manager gave the daemon is not for its programs.
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        libc::setgroups(identity.groups.len(), identity.groups.as_ptr()) == 0
+            && libc::setresgid(identity.gid, identity.gid, identity.gid) == 0
+            && libc::setresuid(identity.uid, identity.uid, identity.uid) == 0
     }
 }
 

@@ -34,6 +34,12 @@ pub fn run_forker() -> io::Result<()> {
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
         // Nobody waits for a keeper.
         libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+        // Nor for programs of the same user to read: an image holds arguments and environments.
+        libc::prctl(libc::PR_SET_DUMPABLE, 0);
+    }
+    // What is forked from here is in the workspace's groups.
+    for nursery in std::env::args_os().skip(2) {
+        let _ = std::fs::write(std::path::Path::new(&nursery).join("cgroup.procs"), "0");
     }
     let orders = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let lock = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;

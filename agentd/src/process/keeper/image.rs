@@ -13,8 +13,11 @@ use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use shared::ids::ProcessId;
 
+use crate::process::cgroup::GroupPlan;
+use crate::process::limits::Identity;
+
 /// What stands before the strings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::process) struct Head {
     pub(in crate::process) process: ProcessId,
     /// Where the output goes.
@@ -23,6 +26,12 @@ pub(in crate::process) struct Head {
     /// Names this boot of the machine.
     pub(in crate::process) boot_id: String,
     pub(in crate::process) input: InputKind,
+    /// Its control groups.
+    #[serde(default)]
+    pub(in crate::process) groups: GroupPlan,
+    /// Whose process it is; none: the daemon's user's.
+    #[serde(default)]
+    pub(in crate::process) identity: Option<Identity>,
     /// Strings that are arguments; after the program, before the environment.
     arguments: usize,
 }
@@ -46,7 +55,8 @@ pub(super) struct Image {
 }
 
 /// Pointers into an [`Image`], each array ended by a null.
-pub(super) struct Pointers {
+pub(super) struct Pointers<'a> {
+    pub(super) identity: Option<&'a Identity>,
     pub(super) program: *const c_char,
     pub(super) argv: Vec<*const c_char>,
     pub(super) env: Vec<*const c_char>,
@@ -62,7 +72,17 @@ impl Head {
         input: InputKind,
     ) -> Self {
         let (output_dir, boot_id) = (output_dir.to_owned(), boot_id.to_owned());
-        Self { process, output_dir, kept_bytes, boot_id, input, arguments: 0 }
+        let (groups, identity) = (GroupPlan::default(), None);
+        Self { process, output_dir, kept_bytes, boot_id, input, groups, identity, arguments: 0 }
+    }
+
+    /// The same, in `groups` and as `identity`.
+    pub(in crate::process) fn contained(
+        self,
+        groups: GroupPlan,
+        identity: Option<Identity>,
+    ) -> Self {
+        Self { groups, identity, ..self }
     }
 }
 
@@ -109,7 +129,7 @@ impl Image {
         Ok(Self { head, strings: strings.to_vec() })
     }
 
-    pub(super) fn pointers(&self) -> Pointers {
+    pub(super) fn pointers(&self) -> Pointers<'_> {
         let mut rest = self.strings.split_inclusive(|byte| *byte == 0);
         let mut next = || rest.next().map(|string| string.as_ptr().cast::<c_char>());
         let program = next().unwrap_or(std::ptr::null());
@@ -117,7 +137,7 @@ impl Image {
         argv.push(std::ptr::null());
         let mut env: Vec<_> = std::iter::from_fn(next).collect();
         env.push(std::ptr::null());
-        Pointers { program, argv, env }
+        Pointers { identity: self.head.identity.as_ref(), program, argv, env }
     }
 }
 

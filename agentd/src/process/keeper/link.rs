@@ -1,6 +1,7 @@
 //! The keeper's end of its socket: frames in and out, never waited for by blocking.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rustix::io::Errno;
@@ -36,6 +37,7 @@ pub(super) enum Request {
     Seen { squeeze: bool },
     Input { ask: u64, op: OpId, data: Vec<u8>, close: bool },
     Signal { ask: u64, op: Option<OpId>, number: i32 },
+    Stop { ask: u64, grace: Duration },
     Release,
 }
 
@@ -128,6 +130,9 @@ impl Link {
                 self.received()
             }
             Asked::Signal { ask, op, number } => Some(Request::Signal { ask, op, number }),
+            Asked::Stop { ask, grace_ms } => {
+                Some(Request::Stop { ask, grace: Duration::from_millis(grace_ms) })
+            }
             Asked::Release => Some(Request::Release),
         })
     }

@@ -11,6 +11,7 @@
 //! is small. Everything here but [`protocol`], [`image`] and [`record`] runs outside the daemon;
 //! the daemon's half is `process::supervise` and `process::kept`.
 
+mod ending;
 mod exec;
 mod forker;
 pub(super) mod image;
@@ -20,6 +21,7 @@ mod machine;
 pub(super) mod protocol;
 pub(super) mod record;
 mod run;
+mod stop;
 
 pub use forker::run_forker;
 pub(super) use forker::send;

@@ -6,13 +6,13 @@
 //!
 //! ```text
 //! daemon ◄── Hello, then Status whenever something changed ── keeper      (at most a few unseen)
-//!        ──► Seen, Input + raw frames, Signal, Release ──►
-//!        ◄── Written, Signalled ──
+//!        ──► Seen, Input + raw frames, Signal, Stop, Release ──►
+//!        ◄── Written, Signalled, Stopped ──
 //! ```
 
 use serde::{Deserialize, Serialize};
 use shared::ids::{OpId, ProcessId};
-use shared::protocol::process::Exit;
+use shared::protocol::process::{Exit, ProcessFacts, Stopped};
 
 use crate::process::log::LogState;
 
@@ -35,13 +35,18 @@ pub(in crate::process) enum Said {
         keeper: u32,
         /// Whether standard input is open.
         has_input: bool,
+        /// Whether it understands [`Asked::Stop`].
+        #[serde(default)]
+        can_stop: bool,
     },
     /// Everything as it is now; absolute, so that a later one replaces an earlier one.
-    Status(Status),
+    Status(Box<Status>),
     /// What became of an [`Asked::Input`].
     Written { ask: u64, written: u64, outcome: InputOutcome },
     /// What became of an [`Asked::Signal`].
     Signalled { ask: u64, is_sent: bool },
+    /// What became of an [`Asked::Stop`].
+    Stopped { ask: u64, stopped: Stopped },
 }
 
 /// Everything as it is.
@@ -52,6 +57,9 @@ pub(in crate::process) struct Status {
     /// Inodes of the output pipes.
     #[serde(default)]
     pub(in crate::process) pipes: Vec<u64>,
+    /// What it used, and whether memory or processes ran out; as far as it is known by now.
+    #[serde(default)]
+    pub(in crate::process) facts: ProcessFacts,
 }
 
 /// Where the leader stands.
@@ -114,6 +122,8 @@ pub(in crate::process) enum Asked {
     Input { ask: u64, op: OpId, len: u64, close: bool },
     /// Signal the group while its leader is there. The same operation signals once.
     Signal { ask: u64, op: Option<OpId>, number: i32 },
+    /// End the leader and everything that it started: ask, wait, kill. Goes on without the daemon.
+    Stop { ask: u64, grace_ms: u64 },
     /// Everything is on record elsewhere: leave.
     Release,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
-use shared::protocol::process::Exit;
+use shared::protocol::process::{Exit, ProcessFacts};
 use shared::wire::{Frame, FrameDecoder};
 
 use super::protocol::{Leader, Refusal};
@@ -26,6 +26,8 @@ pub(in crate::process) enum Note {
     NotExecuted(Refusal),
     /// How the leader ended.
     Exited { exit: Exit, at_ms: i64, usage: Usage },
+    /// What it used, and what ran out; a later one replaces an earlier one.
+    Facts(ProcessFacts),
     /// Length of the whole output, in bytes.
     Complete { total: u64 },
 }
@@ -46,6 +48,7 @@ pub(in crate::process) struct Kept {
     pub(in crate::process) refusal: Option<Refusal>,
     pub(in crate::process) exit: Option<(Exit, i64)>,
     pub(in crate::process) total: Option<u64>,
+    pub(in crate::process) facts: Option<ProcessFacts>,
 }
 
 /// Appends `note`. A full disk costs the note: the daemon that is attached is told anyway.
@@ -76,6 +79,7 @@ impl Kept {
                 Ok(Note::NotExecuted(refusal)) => kept.refusal = Some(refusal),
                 Ok(Note::Exited { exit, at_ms, .. }) => kept.exit = Some((exit, at_ms)),
                 Ok(Note::Complete { total }) => kept.total = Some(total),
+                Ok(Note::Facts(facts)) => kept.facts = Some(facts),
                 Err(error) => tracing::debug!(%error, "a keeper's note is passed over"),
             }
         }
@@ -106,6 +110,7 @@ mod tests {
             refusal: None,
             exit: Some((exit, 5)),
             total: Some(9),
+            facts: None,
         };
         assert_eq!(Kept::read(&path), all);
         file.set_len(whole + 3).unwrap();

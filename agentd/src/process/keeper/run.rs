@@ -14,9 +14,10 @@ use rustix::net::SocketFlags;
 use rustix::process::Pid;
 use shared::clock::{Clock, SystemClock};
 use shared::ids::OpId;
-use shared::protocol::process::{Exit, OutputStream};
+use shared::protocol::process::{Exit, OutputStream, ProcessFacts, ProcessUsage};
 use std::time::{Duration, Instant};
 
+use super::ending::Ending;
 use super::exec::{self, Executed};
 use super::image::{Head, Image};
 use super::input::Input;
@@ -71,6 +72,8 @@ struct Keeper {
     has_news: bool,
     record: File,
     signalled: VecDeque<OpId>,
+    ending: Ending,
+    facts: ProcessFacts,
     children: SignalFd,
     clock: SystemClock,
 }
@@ -113,21 +116,24 @@ pub(super) fn keep(order: Order) -> std::io::Result<()> {
         has_news: false,
         record: File::from(record),
         signalled: VecDeque::new(),
+        ending: Ending::new(image.head.groups.clone()),
+        facts: ProcessFacts::default(),
         children,
         clock: SystemClock,
     };
     // Before the exec: without this note nothing was ever executed.
     record::append(&mut keeper.record, &Note::Begun)?;
-    let event = match exec::execute(&image, &cwd, file) {
+    let event = match exec::execute(&image, &cwd, file, keeper.ending.group()) {
         Ok(executed) => keeper.take_over(executed),
         Err(refusal) => keeper.refused(refusal),
     };
     drop((image, cwd));
     keeper.greet();
     keeper.apply(event);
-    while keeper.machine.phase() != Phase::Left {
+    while keeper.machine.phase() != Phase::Left || keeper.ending.is_active() {
         keeper.turn();
     }
+    keeper.ending.leave();
     Ok(())
 }
 
@@ -152,7 +158,8 @@ fn watch_children() -> std::io::Result<SignalFd> {
 
 impl Keeper {
     fn take_over(&mut self, executed: Executed) -> Event {
-        let Executed { pid, stdout, stderr, stdin } = executed;
+        let Executed { pid, stdout, stderr, stdin, is_member } = executed;
+        self.ending.born(is_member, self.clock.now());
         let number = u32::try_from(pid.as_raw_pid()).unwrap_or(0);
         let start_time = tree::start_time(number).unwrap_or(0);
         let boot_id = self.head.boot_id.clone();
@@ -201,6 +208,39 @@ impl Keeper {
         if stdin || is_late {
             self.pump();
         }
+        self.drive_ending();
+    }
+
+    /// Goes on with a stop, and with what is due about the groups.
+    fn drive_ending(&mut self) {
+        let now = self.clock.now();
+        if self.ending.deadline().is_some_and(|at| now >= at) {
+            self.ending.tick(self.leader, now);
+            while self.ending.walk() {
+                self.reap();
+            }
+        }
+        let answers = self.ending.answers();
+        if !answers.is_empty() {
+            // What the answer implies is told before it.
+            self.learn_facts();
+            self.told_at = None;
+            self.tell();
+        }
+        for answer in answers {
+            self.say(&answer);
+        }
+    }
+
+    /// Looks whether memory or processes ran out meanwhile, and writes down what is new.
+    fn learn_facts(&mut self) {
+        let (oom_killed, pids_limit) = self.ending.hits();
+        let facts = ProcessFacts { oom_killed, pids_limit, ..self.facts.clone() };
+        if facts != self.facts {
+            self.has_news = true;
+            let _ = record::append(&mut self.record, &Note::Facts(facts.clone()));
+            self.facts = facts;
+        }
     }
 
     fn wait(&self) -> Ready {
@@ -221,7 +261,8 @@ impl Keeper {
         for (fd, flags) in &sources {
             fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, *flags)));
         }
-        let until = self.input.deadline().into_iter().chain(self.next_told()).min();
+        let times = [self.input.deadline(), self.ending.deadline(), self.next_told()];
+        let until = times.into_iter().flatten().min();
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(self.clock.now());
             Timespec {
@@ -277,6 +318,7 @@ impl Keeper {
             // Closes the log.
             self.writer = None;
             self.buffer = Vec::new();
+            self.learn_facts();
             self.apply(Event::OutputEnded);
         }
     }
@@ -293,6 +335,11 @@ impl Keeper {
                 let pid = libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage);
                 (pid, usage)
             };
+            if pid < 0
+                && Errno::from_io_error(&std::io::Error::last_os_error()) == Some(Errno::CHILD)
+            {
+                return self.ending.gone(self.clock.now());
+            }
             if pid <= 0 {
                 return;
             }
@@ -312,6 +359,12 @@ impl Keeper {
         // A full disk costs the note; a daemon that is attached is told anyway.
         let note = Note::Exited { exit, at_ms: self.clock.now_ms(), usage };
         let _ = record::append(&mut self.record, &note);
+        self.facts.usage = Some(ProcessUsage {
+            user_ms: usage.user_ms,
+            system_ms: usage.system_ms,
+            max_rss_bytes: usage.max_rss_kib.saturating_mul(1024),
+        });
+        self.learn_facts();
         self.apply(Event::LeaderEnded);
     }
 
@@ -335,6 +388,7 @@ impl Keeper {
             process: self.head.process,
             keeper: std::process::id(),
             has_input: self.input.is_open(),
+            can_stop: true,
         };
         // Goes with the first status.
         if let Some(link) = &mut self.link {
@@ -361,6 +415,11 @@ impl Keeper {
                 Request::Signal { ask, op, number } => {
                     let is_sent = self.signal(op, number);
                     self.say(&Said::Signalled { ask, is_sent });
+                }
+                Request::Stop { ask, grace } => {
+                    self.ending.ask(ask, grace, self.leader, self.clock.now());
+                    // If nothing is left already, that is seen at once.
+                    self.reap();
                 }
                 Request::Release => self.apply(Event::Released),
             }
@@ -408,8 +467,9 @@ impl Keeper {
             let ago = self.clock.now().saturating_duration_since(at);
             *ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
         }
-        let status = Status { life, output: self.log.state(), pipes: self.pipes.clone() };
-        self.say(&Said::Status(status));
+        let (pipes, facts) = (self.pipes.clone(), self.facts.clone());
+        let status = Status { life, output: self.log.state(), pipes, facts };
+        self.say(&Said::Status(Box::new(status)));
     }
 
     /// When a daemon that waits for news of a flood hears it.
