@@ -21,6 +21,7 @@ use crate::process::{self, Environment, KeeperProgram};
 use crate::show;
 use crate::state_dir::{StateDir, StateDirError, StateLayout, WorkspaceFile};
 use crate::status::{self, AskError, LocalAnswer, LocalRequest};
+use crate::systemd;
 
 /// Time that calls in flight get at a stop. Processes go on: their keepers stay.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -169,6 +170,7 @@ async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> 
     else {
         return Err(CommandError::NotJoined);
     };
+    systemd::starting();
     let lifecycle = Lifecycle::new();
     let parts = DaemonParts {
         lifecycle: lifecycle.clone(),
@@ -177,6 +179,7 @@ async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> 
         environment: Environment::read(),
         keepers: KeeperProgram::own(),
     };
+    shared::fault::point("start locked");
     let daemon = Daemon::open(layout, &root, parts).await?;
     match process::be_subreaper() {
         Ok(()) => {
@@ -186,8 +189,9 @@ async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> 
         Err(error) => tracing::warn!(%error, "daemons that commands leave behind go to init"),
     }
     let link = daemon.connect(layout, (key, enrolment), options.keep_alive(), rand::make_rng());
-    daemon.listen(layout, Some(link))?;
-    tell_systemd(&lifecycle);
+    daemon.listen(layout, Some(link.clone()))?;
+    systemd::follow(&lifecycle, &link, daemon.dispatch.processes.clone());
+    drop(link);
     tracing::info!(root = %root.display(), "ready");
     // The services end when nobody can ask them any more.
     drop(daemon);
@@ -197,31 +201,6 @@ async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> 
         Ending::Clean => Ok(()),
         Ending::Failed => Err(CommandError::Failed),
     }
-}
-
-/// Says that the daemon is ready, and keeps the watchdog content while the executor turns. Without
-/// systemd this does nothing.
-fn tell_systemd(lifecycle: &Lifecycle) {
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let soft = lifecycle.soft();
-    let period = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-    lifecycle.spawn_serving("systemd", async move {
-        loop {
-            let beat = async {
-                match period {
-                    Some(period) => tokio::time::sleep(period).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = soft.cancelled() => break,
-                () = beat => {
-                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-                }
-            }
-        }
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    });
 }
 
 fn leave(layout: &StateLayout, options: LeaveOptions) -> Result<(), CommandError> {

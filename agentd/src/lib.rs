@@ -22,7 +22,8 @@
 //! | [`daemon`] | builds the services in order and recovers before the first call |
 //! | [`dispatch`] | method → service: the table of contents |
 //! | [`status`], [`show`], [`doctor`] | the local socket, and what people are told |
-//! | [`state_dir`] | the locked directory everything durable lives in |
+//! | [`systemd`] | what the service manager is told |
+//! | [`state_dir`], [`file_lock`] | the locked directory everything durable lives in |
 //! | [`identity`] | the daemon's key and what the control plane signed for it |
 //! | [`link`] | the connection to the control plane, and joining |
 //! | [`journal`] | which operation was done, and with what answer |
@@ -36,6 +37,7 @@ pub mod command;
 pub mod daemon;
 pub mod dispatch;
 pub mod doctor;
+pub mod file_lock;
 pub mod files;
 pub mod identity;
 pub mod journal;
@@ -46,4 +48,5 @@ pub mod records;
 pub mod show;
 pub mod state_dir;
 pub mod status;
+pub mod systemd;
 pub mod tls;

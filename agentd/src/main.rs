@@ -47,7 +47,7 @@ fn start_logging(cli: &Cli) {
     }
 }
 
-/// One line for people: the error and the chain of its causes.
+/// One line for people, and for the service manager: the error and the chain of its causes.
 fn report(error: &agentd::command::CommandError) {
     use std::error::Error;
     use std::io::Write;
@@ -60,4 +60,5 @@ fn report(error: &agentd::command::CommandError) {
     }
     // Standard error may be closed; the exit code still says it.
     let _ = writeln!(std::io::stderr(), "{text}");
+    agentd::systemd::failed(text.trim_start_matches("agentd: "));
 }

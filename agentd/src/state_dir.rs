@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lock              held by the running daemon (flock); its text is the holder's pid
+//! format            version of all of it; a newer one is refused before anything is changed
 //! workspace.json    what `join` was told: the root
 //! identity/         key, certificate, CA, where the control plane is      (link)
 //! agentd.sock       0600, for `agentd status` and `agentd ps`
@@ -17,10 +18,18 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::file_lock::lock_within;
+
+/// Version of everything below a state directory. Raised when an older daemon could not go on with
+/// it; that daemon then refuses it and changes nothing.
+const FORMAT: u32 = 1;
+/// How long a holder that seems gone is waited for.
+const GONE_HOLDER_ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// Longest path of a Unix socket, in bytes, without the closing NUL.
 const SOCKET_PATH_MAX_BYTES: usize = 107;
 
@@ -64,6 +73,16 @@ pub enum StateDirError {
         owner: u32,
         /// Who runs.
         user: u32,
+    },
+    /// A later version of the program has used it.
+    #[error(
+        "{path} was written by a newer agentd (format {found}, this one knows {FORMAT}); install that version again, or use another --state-dir"
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
     },
     /// There is something else at the path.
     #[error("{path} is not a directory")]
@@ -176,6 +195,7 @@ impl StateDir {
         let path = std::fs::canonicalize(path).map_err(io("resolved"))?;
         let lock = lock(&path)?;
         let layout = StateLayout::new(path);
+        check_format(layout.path())?;
         for sub in [layout.journal(), layout.processes(), layout.identity(), layout.files()] {
             create_private(&sub)?;
         }
@@ -207,6 +227,26 @@ impl StateDir {
     }
 }
 
+/// Refuses what a newer version has written; notes ours where there is nothing yet.
+fn check_format(dir: &Path) -> Result<(), StateDirError> {
+    let path = dir.join("format");
+    let io = |action, source| StateDirError::Io { path: path.clone(), action, source };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse::<u32>() {
+            Ok(found) if found > FORMAT => {
+                Err(StateDirError::Newer { path: dir.to_owned(), found })
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(io("understood", io::Error::new(io::ErrorKind::InvalidData, error))),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Not synced: a machine that loses it has lost nothing that matters, and notes it again.
+            std::fs::write(&path, FORMAT.to_string()).map_err(|source| io("written", source))
+        }
+        Err(source) => Err(io("read", source)),
+    }
+}
+
 fn check_private(path: &Path) -> Result<(), StateDirError> {
     let io = |action, source| StateDirError::Io { path: path.to_owned(), action, source };
     let meta = std::fs::metadata(path).map_err(|source| io("examined", source))?;
@@ -233,27 +273,30 @@ fn create_private(path: &Path) -> Result<(), StateDirError> {
 }
 
 /// Takes the lock, or names the holder. Writes the pid only once the lock is held.
+///
+/// The lock decides and the pid is for people: a daemon that has just taken the lock has not
+/// written it yet, and the forked child of a killed one holds the lock until its exec. So a holder
+/// that seems gone is waited for, and asked for again.
 fn lock(dir: &Path) -> Result<File, StateDirError> {
     let path = dir.join("lock");
     let io = |action, source| StateDirError::Io { path: path.clone(), action, source };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|source| io("opened", source))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => match read_pid(&mut file) {
-            // A killed daemon's child holds the lock from its fork to its exec: that ends by itself.
-            Some(pid) if is_gone(pid) => flock(&file, FlockOperation::LockExclusive)
-                .map_err(|error| io("locked", error.into()))?,
-            pid => return Err(StateDirError::Held { path: dir.to_owned(), pid }),
+    let open = || {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
+    };
+    let mut shown = open().map_err(|source| io("opened", source))?;
+    let held = |pid| StateDirError::Held { path: dir.to_owned(), pid };
+    let file = open().map_err(|source| io("opened", source))?;
+    let limit = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Duration::ZERO,
+        Err(rustix::io::Errno::WOULDBLOCK) => match read_pid(&mut shown) {
+            Some(pid) if !is_gone(pid) => return Err(held(Some(pid))),
+            _ => GONE_HOLDER_ENDS_WITHIN,
         },
         Err(error) => return Err(io("locked", error.into())),
-    }
+    };
+    let locked = lock_within(file, limit).map_err(|source| io("locked", source))?;
+    let mut file = locked.ok_or_else(|| held(read_pid(&mut shown)))?;
     let pid = std::process::id().to_string();
     file.set_len(0)
         .and_then(|()| file.write_all(pid.as_bytes()))
@@ -306,6 +349,36 @@ mod tests {
         assert_eq!(mode(&path.join("workspace.json")), 0o600);
         let read_back = state.layout().workspace().unwrap().unwrap();
         assert_eq!(read_back.root, Path::new("/srv/code"));
+    }
+
+    #[test]
+    fn a_directory_of_a_newer_version_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        drop(StateDir::open(&path).unwrap());
+        assert_eq!(std::fs::read_to_string(path.join("format")).unwrap(), "1");
+        std::fs::write(path.join("format"), "2\n").unwrap();
+        std::fs::remove_dir(path.join("journal")).unwrap();
+        let error = StateDir::open(&path).unwrap_err();
+        assert!(matches!(error, StateDirError::Newer { found: 2, .. }), "{error}");
+        assert!(!path.join("journal").exists(), "nothing was made");
+        std::fs::write(path.join("format"), "x").unwrap();
+        assert!(StateDir::open(&path).unwrap_err().to_string().contains("understood"));
+    }
+
+    /// The pid of a holder that was killed stands in the file until the next one has written its
+    /// own: whoever comes in between is told of the new holder and does not wait for its end.
+    #[test]
+    fn a_holder_that_has_not_written_its_pid_yet_is_not_waited_for_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let held = StateDir::open(&path).unwrap();
+        // No process has it: it is over the kernel's limit.
+        std::fs::write(path.join("lock"), "4194305").unwrap();
+        let error = StateDir::open(&path).unwrap_err();
+        assert!(matches!(error, StateDirError::Held { .. }), "{error}");
+        drop(held);
+        StateDir::open(&path).unwrap();
     }
 
     #[test]

@@ -109,10 +109,15 @@ fn b97_b101_a_state_directory_that_cannot_be_used_is_named() {
     for _ in 0..3 {
         let output = agentd(&["run", "--state-dir", text]).output().unwrap();
         let pid = std::process::id().to_string();
-        table.row("started twice".to_owned(), code(&output), 3);
-        table.row("names the holder".to_owned(), errors(&output).contains(&pid), true);
+        table.row("B101 started twice".to_owned(), code(&output), 3);
+        table.row("B101 names the holder".to_owned(), errors(&output).contains(&pid), true);
     }
     drop(state);
+    std::fs::write(path.join("format"), "9").unwrap();
+    let output = agentd(&["run", "--state-dir", text]).output().unwrap();
+    let newer = (code(&output), errors(&output).contains("newer agentd"));
+    table.row("B101 from a newer version".to_owned(), newer, (78, true));
+    std::fs::remove_file(path.join("format")).unwrap();
     let output = agentd(&["run", "--state-dir", text]).output().unwrap();
     table.row("free again".to_owned(), code(&output), 78);
 

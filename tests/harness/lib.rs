@@ -8,14 +8,18 @@
 //! relay      sits in the link and can be cut
 //! fake_llm   a model server that answers as it is told and checks what it is asked
 //! stream     a viewer of a chat, with the product's own client state
+//! fleet      a control plane in the test's own process, which calls daemons by hand
+//! systemd    a real one as PID 1 of namespaces of its own
 //! world      all of it with a scripted model: what a story starts from
 //! ```
 
 pub mod api;
 pub mod fake_llm;
+pub mod fleet;
 pub mod gate;
 pub mod postgres;
 pub mod programs;
 pub mod relay;
 pub mod stream;
+pub mod systemd;
 pub mod world;

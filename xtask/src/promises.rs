@@ -28,6 +28,7 @@ pub struct Options {
 /// Builds, runs, and prints the table. Fails if a test failed or if no figure was printed.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     setup::postgres()?;
+    setup::systemd();
     stage("the programs");
     command::run(command::cargo(root).args(["build", "--locked", "--workspace", "--bins"]))?;
     stage(if options.small { "promises, small" } else { "promises, whole" });

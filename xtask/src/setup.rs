@@ -75,6 +75,22 @@ pub fn chromium() -> Result<PathBuf> {
     find_chromium().context("chromium was installed, but no browser was found")
 }
 
+/// A systemd to boot in namespaces, for the tests of the packaged units. Without it, or without
+/// root, they say that they were skipped: so its absence is no error.
+pub fn systemd() {
+    stage("tests: systemd");
+    let is_there = || {
+        ["/lib/systemd/systemd", "/usr/lib/systemd/systemd"].iter().any(|p| Path::new(p).exists())
+    };
+    if !is_there()
+        && let Err(error) = install("systemd", "the packaged units are tested under a real one")
+    {
+        println!("{error:#}\nThe tests under systemd are skipped.");
+    } else if is_there() {
+        println!("found; its tests need root and are skipped without");
+    }
+}
+
 fn find_initdb() -> Option<PathBuf> {
     if let Some(initdb) = in_path("initdb") {
         return Some(initdb);

@@ -19,6 +19,7 @@ pub struct Options {
 /// Sets up what is missing, then runs: web units, Rust (both databases), doc tests, browser.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     setup::postgres()?;
+    setup::systemd();
     let chromium = if options.no_web { None } else { Some(setup::chromium()?) };
     setup::web(root)?;
     if chromium.is_some() {

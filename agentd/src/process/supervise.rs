@@ -21,7 +21,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use shared::ids::ProcessId;
@@ -33,13 +33,13 @@ use super::keeper::image::{self, Head, InputKind};
 use super::keeper::record::Kept;
 use super::launch::Launch;
 use super::limits::Containment;
+use crate::file_lock::lock_within;
 
 /// First argument of the program that makes keepers; see [`super::run_forker`].
 pub const FORKER_ARGUMENT: &str = "keeper-forker";
 
-/// How long an earlier daemon's forker is waited for, in steps of [`LOCK_PAUSE`].
-const LOCK_TRIES: u32 = 2_000;
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// How long an earlier daemon's forker is waited for: it works off its orders and ends.
+const FORKER_ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// Connections that wait for a keeper to accept; there is one daemon.
 const BACKLOG: i32 = 4;
 
@@ -260,14 +260,9 @@ impl Forker {
 fn lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    for _ in 0..LOCK_TRIES {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(io::Error::other("the program that made an earlier daemon's keepers does not end"))
+    lock_within(file, FORKER_ENDS_WITHIN)?.ok_or_else(|| {
+        io::Error::other("the program that made an earlier daemon's keepers does not end")
+    })
 }
 
 /// Whether a descriptor is one of the last that the daemon may have. The lowest free number is taken

@@ -1,0 +1,160 @@
+//! A control plane without its HTTP side, in the test's own process: real daemons join it, and the
+//! test calls them as the product would.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentd::state_dir::{StateDir, WorkspaceFile};
+use anyhow::{Context, Result};
+use controlplane::fleet::{
+    CallError, CertificateAuthority, Deadline, Fleet, JoinTokens, Listener, ListenerOptions,
+    ListenerParts, Operation, WorkspaceLink,
+};
+use controlplane::secrets::SecretBox;
+use controlplane::store::{DatabaseUrl, NewWorkspace, Store};
+use shared::clock::{Clock, SystemClock};
+use shared::ids::{IdSource, InstanceId, OpId, SystemIds};
+use shared::lifecycle::Lifecycle;
+use shared::protocol::Method;
+use shared::protocol::call::Fence;
+
+/// How long a daemon may take to connect before it counts as gone: it begins with replaying its
+/// records on a machine that does much else.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// The control plane.
+pub struct FleetWorld {
+    lifecycle: Lifecycle,
+    ids: Arc<dyn IdSource>,
+    clock: Arc<dyn Clock>,
+    store: Store,
+    ca: Arc<CertificateAuthority>,
+    fleet: Fleet,
+    address: SocketAddr,
+    _home: tempfile::TempDir,
+}
+
+/// The way to one daemon, whichever process it is at the moment.
+#[derive(Clone)]
+pub struct Remote {
+    link: WorkspaceLink,
+    ids: Arc<dyn IdSource>,
+}
+
+impl FleetWorld {
+    /// A fleet that listens on loopback.
+    pub async fn start() -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        let lifecycle = Lifecycle::new();
+        let ids: Arc<dyn IdSource> = Arc::new(SystemIds::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let url = DatabaseUrl::Sqlite(home.path().join("holdfast.db"));
+        let store = Store::open(&url, Arc::clone(&clock), Arc::clone(&ids)).await?;
+        let secrets = SecretBox::open_or_create(&home.path().join("master.key"))?;
+        let ca = CertificateAuthority::open_or_create(&store.settings, &secrets, clock.now_ms());
+        let ca = Arc::new(ca.await?);
+        let fleet = Fleet::new(Arc::clone(&clock), Arc::clone(&ids));
+        let parts = ListenerParts {
+            lifecycle: lifecycle.clone(),
+            clock: Arc::clone(&clock),
+            store: store.clone(),
+            ca: Arc::clone(&ca),
+            fleet: fleet.clone(),
+            replica_id: ids.id(),
+        };
+        let listener = Listener::bind(ListenerOptions::at("127.0.0.1:0".parse()?), parts)?;
+        let address = listener.address()?;
+        lifecycle.spawn_serving("listener", listener.run());
+        Ok(Self { lifecycle, ids, clock, store, ca, fleet, address, _home: home })
+    }
+
+    /// Enrols the state directory `state` for the root `root`, as `agentd join --no-run` does.
+    pub async fn enrol(&self, state: &Path, root: &Path) -> Result<Remote> {
+        let new = NewWorkspace { name: "tests".to_owned(), labels: Default::default() };
+        let workspace = self.store.workspaces.create(&new).await?;
+        let tokens = JoinTokens::new(
+            self.store.join_tokens.clone(),
+            Arc::clone(&self.clock),
+            self.ca.pin(),
+            self.address.port(),
+        );
+        let token = tokens.issue(workspace.id, None).await?.token;
+        let state = StateDir::open(state)?;
+        let identity = state.layout().identity();
+        let request = agentd::link::JoinRequest {
+            url: "http://127.0.0.1:9",
+            token: &token,
+            identity: &identity,
+            hostname: "box",
+        };
+        agentd::link::join(&request, &*self.ids).await?;
+        state.remember(&WorkspaceFile { root: root.to_owned() })?;
+        Ok(Remote { link: self.fleet.workspace(workspace.id), ids: Arc::clone(&self.ids) })
+    }
+
+    /// Ends it.
+    pub async fn stop(self) {
+        self.lifecycle.shut_down(Duration::from_secs(5)).await;
+    }
+}
+
+impl Remote {
+    /// Which daemon is there, or was last.
+    pub fn instance(&self) -> Option<InstanceId> {
+        self.link.presence().hello.map(|hello| hello.instance_id)
+    }
+
+    /// Waits for a daemon that is not `before`; its instance.
+    pub async fn another(&self, before: Option<InstanceId>) -> Result<InstanceId> {
+        let mut changes = self.link.changed();
+        let is_new = changes.wait_for(|presence| {
+            let instance = presence.hello.as_ref().map(|hello| hello.instance_id);
+            presence.connected && instance != before
+        });
+        let waited = tokio::time::timeout(CONNECTS_WITHIN, is_new).await;
+        let presence = waited.context("no other daemon connected")??;
+        Ok(presence.hello.as_ref().context("it said hello")?.instance_id)
+    }
+
+    /// A fresh id for an operation.
+    pub fn op(&self) -> OpId {
+        self.ids.id()
+    }
+
+    /// Where the test's other ids come from.
+    pub fn ids(&self) -> &dyn IdSource {
+        &*self.ids
+    }
+
+    /// Asks something that changes nothing; again when the link is lost meanwhile.
+    pub async fn read<M: Method>(&self, request: &M) -> Result<M::Reply, CallError> {
+        loop {
+            self.link.connected().await;
+            match self.link.read(request, Deadline::after(Duration::from_secs(60))).await {
+                Err(CallError::NotConnected { .. }) => {}
+                Err(CallError::Unknown { reason }) if reason.may_ask_again() => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Does something once, as the control plane does: with the same id until there is an answer.
+    pub async fn operate<M: Method>(
+        &self,
+        op_id: OpId,
+        request: &M,
+    ) -> Result<M::Reply, CallError> {
+        let fence = Fence { scope: "chat_t".to_owned(), epoch: 1, hash: "h".to_owned() };
+        let operation = Operation::new(op_id, fence);
+        loop {
+            self.link.connected().await;
+            match self.link.operate(&operation, request).await {
+                Err(CallError::NotConnected { .. }) => {}
+                Err(CallError::Unknown { reason }) if reason.may_ask_again() => {}
+                answer => return answer,
+            }
+        }
+    }
+}
