@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use crate::app::{App, StartError, Surroundings, lock_data_dir};
+use crate::http::stream::check_accesses;
 use crate::http::{router, server};
 use crate::jobs;
 use crate::options::Options;
@@ -44,6 +45,7 @@ pub async fn start(
     let lifecycle = app.lifecycle.clone();
     app.drive_chats();
     lifecycle.spawn_serving("lists of the fleet", app.clone().tell_lists_of_the_fleet());
+    lifecycle.spawn_serving("accesses of streams", check_accesses(app.clone()));
     lifecycle.spawn_serving("cleanup", jobs::cleanup(app.clone()));
     let serving = server::serve(listener, router(&app), lifecycle.clone(), header_timeout);
     lifecycle.spawn_vital("http", serving);

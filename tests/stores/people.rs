@@ -67,8 +67,10 @@ on_both! {
         sessions.touch(made.id, NOW_MS + 20_000).await.unwrap();
         scene.clock.advance(Duration::from_secs(15));
         assert!(sessions.by_token_hash("cookie").await.unwrap().is_some());
+        assert_eq!(sessions.by_id(made.id).await.unwrap().unwrap().user_id, scene.owner);
         scene.clock.advance(Duration::from_secs(5));
         assert!(sessions.by_token_hash("cookie").await.unwrap().is_none());
+        assert!(sessions.by_id(made.id).await.unwrap().is_none());
         assert_eq!(sessions.delete_expired().await.unwrap(), 1);
     }
 
@@ -110,10 +112,13 @@ on_both! {
         let stranger = scene.ids.id();
         assert!(matches!(keys.delete(stranger, made.id).await, Err(StoreError::NotFound)));
         assert_eq!(found.scopes, "read write");
+        let again = keys.by_id(made.id).await.unwrap().unwrap();
+        assert_eq!((again.user_id, again.scopes.as_str()), (scene.owner, "read write"));
         scene.clock.advance(Duration::from_secs(120));
         let expired = keys.by_token_hash("secret").await.unwrap().unwrap();
         assert_eq!(expired.expires_at_ms, Some(NOW_MS + 120_000), "found, so that one can say so");
         keys.delete(scene.owner, made.id).await.unwrap();
+        assert!(keys.by_id(made.id).await.unwrap().is_none());
         assert!(keys.list(scene.owner, 10).await.unwrap().is_empty());
     }
 

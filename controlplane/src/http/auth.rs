@@ -18,8 +18,9 @@ use shared::ids::{ApiKeyId, SessionId, UserId};
 use super::code::Code;
 use super::json::choice;
 use super::problem::Problem;
+use super::stream::Verdict;
 use crate::app::App;
-use crate::store::UserRole;
+use crate::store::{StoreError, UserRole};
 
 /// Prefix of API keys, so that scanners find leaked ones.
 pub const KEY_PREFIX: &str = "hf_";
@@ -67,7 +68,12 @@ pub enum Via {
 }
 
 impl Caller {
-    fn require(&self, right: Scope) -> Result<(), Problem> {
+    /// Whether they have `right`.
+    ///
+    /// # Errors
+    ///
+    /// `missing_scope` or `admin_only`.
+    pub fn require(&self, right: Scope) -> Result<(), Problem> {
         if right == Scope::Admin && self.role != UserRole::Admin {
             return Err(Problem::new(Code::AdminOnly, "ask an administrator of this server"));
         }
@@ -152,6 +158,35 @@ async fn by_session(app: &App, secret: &str) -> Result<Caller, Problem> {
 async fn user(app: &App, id: UserId, via: Via) -> Result<Caller, Problem> {
     let row = app.store.users.user(id).await?.ok_or_else(refused)?;
     Ok(Caller { user_id: row.id, username: row.username, role: row.role, via })
+}
+
+/// How the session that opened a stream stands now.
+///
+/// # Errors
+///
+/// When the database cannot say.
+pub async fn session_stands(app: &App, id: SessionId, user: UserId) -> Result<Verdict, StoreError> {
+    let is_there = app.store.sessions.by_id(id).await?.is_some();
+    Ok(if is_there && app.store.users.user(user).await?.is_some() {
+        Verdict::Valid
+    } else {
+        Verdict::Ended
+    })
+}
+
+/// How the API key that opened a stream stands now.
+///
+/// # Errors
+///
+/// When the database cannot say.
+pub async fn key_stands(app: &App, id: ApiKeyId, user: UserId) -> Result<Verdict, StoreError> {
+    let Some(row) = app.store.api_keys.by_id(id).await? else { return Ok(Verdict::Ended) };
+    let is_over = row.expires_at_ms.is_some_and(|end| end <= app.clock.now_ms());
+    if is_over || app.store.users.user(user).await?.is_none() {
+        return Ok(Verdict::Ended);
+    }
+    let may_look = scopes_of(&row.scopes).contains(&Scope::Read);
+    Ok(if may_look { Verdict::Valid } else { Verdict::Forbidden })
 }
 
 fn unauthenticated() -> Problem {

@@ -8,7 +8,7 @@ use super::enter::LoginLink;
 use super::hosts::Hosts;
 use super::metrics::HttpMetrics;
 use super::passwords::Passwords;
-use super::stream::StreamSeats;
+use super::stream::{Accesses, StreamSeats};
 use crate::options::HttpOptions;
 
 /// What the HTTP side keeps for itself.
@@ -23,6 +23,8 @@ pub struct HttpState {
     pub metrics: HttpMetrics,
     /// Counts open streams.
     pub streams: StreamSeats,
+    /// The credentials that open streams hang on.
+    pub accesses: Accesses,
     /// The link that logs in, for `demo`.
     pub login_link: LoginLink,
     /// Whether this is a throw-away server.
@@ -48,6 +50,7 @@ impl HttpState {
             passwords: Passwords::new(lifecycle),
             metrics: HttpMetrics::default(),
             streams: StreamSeats::default(),
+            accesses: Accesses::default(),
             login_link: LoginLink::default(),
             demo,
             address,

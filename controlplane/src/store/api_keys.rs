@@ -61,13 +61,16 @@ const INSERT: &str = "INSERT INTO api_keys \
 const BY_TOKEN: &str = "SELECT \
      id, user_id, name, hint, scopes, created_at_ms, last_used_at_ms, expires_at_ms \
      FROM api_keys WHERE token_hash = $1";
+const BY_ID: &str = "SELECT \
+     id, user_id, name, hint, scopes, created_at_ms, last_used_at_ms, expires_at_ms \
+     FROM api_keys WHERE id = $1";
 const OF_USER: &str = "SELECT \
      id, user_id, name, hint, scopes, created_at_ms, last_used_at_ms, expires_at_ms \
      FROM api_keys WHERE user_id = $1 ORDER BY id LIMIT $2";
 const TOUCH: &str = "UPDATE api_keys SET last_used_at_ms = $2 WHERE id = $1";
 const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND user_id = $2";
 
-pub(super) const STATEMENTS: &[&str] = &[INSERT, BY_TOKEN, OF_USER, TOUCH, DELETE];
+pub(super) const STATEMENTS: &[&str] = &[INSERT, BY_TOKEN, BY_ID, OF_USER, TOUCH, DELETE];
 
 impl ApiKeyStore {
     pub(super) const fn new(base: Base) -> Self {
@@ -110,6 +113,14 @@ impl ApiKeyStore {
             });
         }
         Ok(found)
+    }
+
+    /// A key that was found before, also an expired one; none if it was revoked since.
+    pub async fn by_id(&self, id: ApiKeyId) -> Result<Option<ApiKeyRow>, StoreError> {
+        on_pool!(self.base.db.reader(), |pool| {
+            let row = sqlx::query(BY_ID).bind(id.to_string()).fetch_optional(pool).await?;
+            row.as_ref().map(read).transpose()
+        })
     }
 
     /// The keys of a person, oldest first, at most `limit`.

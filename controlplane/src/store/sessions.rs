@@ -49,13 +49,15 @@ const INSERT: &str = "INSERT INTO sessions \
      RETURNING id, user_id, user_agent, created_at_ms, last_used_at_ms, expires_at_ms";
 const BY_TOKEN: &str = "SELECT id, user_id, user_agent, created_at_ms, last_used_at_ms, expires_at_ms \
      FROM sessions WHERE token_hash = $1 AND expires_at_ms > $2";
+const BY_ID: &str = "SELECT id, user_id, user_agent, created_at_ms, last_used_at_ms, expires_at_ms \
+     FROM sessions WHERE id = $1 AND expires_at_ms > $2";
 const TOUCH: &str = "UPDATE sessions SET last_used_at_ms = $2, expires_at_ms = $3 WHERE id = $1";
 const DELETE: &str = "DELETE FROM sessions WHERE id = $1";
 const DELETE_OF_USER: &str = "DELETE FROM sessions WHERE user_id = $1";
 const DELETE_EXPIRED: &str = "DELETE FROM sessions WHERE expires_at_ms <= $1";
 
 pub(super) const STATEMENTS: &[&str] =
-    &[INSERT, BY_TOKEN, TOUCH, DELETE, DELETE_OF_USER, DELETE_EXPIRED];
+    &[INSERT, BY_TOKEN, BY_ID, TOUCH, DELETE, DELETE_OF_USER, DELETE_EXPIRED];
 
 impl SessionStore {
     pub(super) const fn new(base: Base) -> Self {
@@ -86,6 +88,16 @@ impl SessionStore {
         let now = self.base.clock.now_ms();
         on_pool!(self.base.db.reader(), |pool| {
             let row = sqlx::query(BY_TOKEN).bind(hash).bind(now).fetch_optional(pool).await?;
+            row.as_ref().map(read).transpose()
+        })
+    }
+
+    /// A log-in that was found before; none if it has ended or expired since.
+    pub async fn by_id(&self, id: SessionId) -> Result<Option<SessionRow>, StoreError> {
+        let now = self.base.clock.now_ms();
+        on_pool!(self.base.db.reader(), |pool| {
+            let row =
+                sqlx::query(BY_ID).bind(id.to_string()).bind(now).fetch_optional(pool).await?;
             row.as_ref().map(read).transpose()
         })
     }

@@ -1,9 +1,11 @@
-//! B25 to B32 and B35: WebSockets, mostly by hand, since a library would send nothing wrong.
+//! B25 to B32, B34 and B35: WebSockets, mostly by hand, since a library would send nothing wrong.
 
 use std::collections::VecDeque;
 use std::io::Cursor;
 use std::time::Duration;
 
+use controlplane::http::auth::digest;
+use controlplane::store::NewApiKey;
 use serde_json::{Value, json};
 use shared::ids::{ChatId, IdSource, SystemIds};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Chain};
@@ -279,6 +281,63 @@ async fn b31_and_b32_foreign_chats_and_foreign_cursors() {
         rows.fact(row, !message.is_null(), "no fresh snapshot follows");
     }
     rows.report("B31 B32");
+    world.end().await;
+}
+
+/// A key of the administrator that is good for so long; the API knows only whole days.
+async fn expiring_key(world: &World, for_ms: i64) -> Value {
+    let app = &world.server.app;
+    let new = NewApiKey {
+        user_id: app.store.users.by_username("mira").await.unwrap().unwrap().id,
+        name: "soon over".to_owned(),
+        token_hash: digest("hf_soon_over"),
+        hint: "over".to_owned(),
+        scopes: "read".to_owned(),
+        expires_at_ms: Some(app.clock.now_ms() + for_ms),
+    };
+    app.store.api_keys.create(&new).await.unwrap();
+    json!({"key": "hf_soon_over"})
+}
+
+#[tokio::test]
+async fn b34_a_stream_ends_with_the_credential_that_opened_it() {
+    let (world, chat) = world_with_chat(None, "hello").await;
+    let mut rows = Rows::default();
+    let path = format!("/chats/{chat}/stream");
+    let key = |made: Value| format!("Authorization: Bearer {}\r\n", made["key"].as_str().unwrap());
+    let expiring = expiring_key(&world, 1_500).await;
+    let revoked = world.post("/api-keys", &json!({"name": "a"})).await.json();
+    let revoked_id = revoked["id"].as_str().unwrap_or_default().to_owned();
+    let page = format!("Cookie: {}\r\nOrigin: http://{}\r\n", world.cookie, world.address());
+    let mut clients = Vec::new();
+    for (row, head) in [
+        ("B34 logged out", page),
+        ("B34 key revoked", key(revoked)),
+        ("B34 key expired", key(expiring)),
+    ] {
+        for path in [path.as_str(), "/events"] {
+            let (answer, mut client) = upgrade(&world, path, &head, UPGRADE).await;
+            assert_eq!(answer.status, 101, "{row}: {answer:?}");
+            client.event("ready").await;
+            clients.push((row, client));
+        }
+    }
+    let mut other = Client::open(&world, &path).await;
+    other.event("ready").await;
+
+    let from = tokio::time::Instant::now();
+    let head = format!("Cookie: {}\r\nX-Holdfast-CSRF: 1\r\n", world.cookie);
+    assert_eq!(world.json("POST", "/logout", &head, &json!({})).await.status, 204);
+    let revoke = format!("/api/v1/api-keys/{revoked_id}");
+    assert_eq!(world.send("DELETE", &revoke, &world.bearer(), b"").await.status, 204);
+    for (row, mut client) in clients {
+        let (code, reason) = client.closed().await;
+        rows.fact(row, code == 4401, &format!("closed with {code} {reason}"));
+    }
+    println!("B34: six streams closed {:?} after their credentials ended", from.elapsed());
+    other.send(1, br#"{"type":"ping"}"#).await;
+    rows.fact("B34 others go on", !other.event("ping").await.is_null(), "it is gone");
+    rows.report("B34");
     world.end().await;
 }
 

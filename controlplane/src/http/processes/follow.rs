@@ -18,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::view::ProcessView;
 use crate::app::App;
 use crate::fleet::{CallError, FollowEvent, FollowStream, WorkspaceLink};
+use crate::http::auth::Caller;
 use crate::http::problem::Problem;
 use crate::http::query::{Path, Query};
+use crate::http::stream::Access;
 use crate::http::workspaces::link;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -35,6 +37,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn follow_process(
     State(app): State<App>,
+    caller: Caller,
     Path((id, process_id)): Path<(WorkspaceId, ProcessId)>,
     headers: HeaderMap,
     mut query: Query,
@@ -45,8 +48,9 @@ pub async fn follow_process(
     let offset = last.and_then(|text| text.parse().ok()).or(asked).unwrap_or(0);
     let link = link(&app, id).await?;
     let (_, stream) = link.follow(&FollowOutput { process_id, offset }).await?;
-    let follower =
-        Follower { link, process_id, stream: Some(stream), offset, soft: app.lifecycle.soft() };
+    let (access, soft) = (app.http.accesses.watch(&caller), app.lifecycle.soft());
+    let tail = Tail { link, process_id, stream: Some(stream), offset };
+    let follower = Follower { tail, access, soft };
     let events = unfold(Some(follower), |follower| async move {
         let mut follower = follower?;
         let (event, ended) = follower.next().await?;
@@ -56,24 +60,34 @@ pub async fn follow_process(
 }
 
 struct Follower {
+    tail: Tail,
+    access: Access,
+    soft: CancellationToken,
+}
+
+/// The output from an offset on, over as many links as it takes.
+struct Tail {
     link: WorkspaceLink,
     process_id: ProcessId,
     stream: Option<FollowStream>,
     offset: u64,
-    soft: CancellationToken,
 }
 
 impl Follower {
-    /// The next event, and whether it is the last one. None: the server is ending.
+    /// The next event, and whether it is the last one. None: the server is ending, or the
+    /// credential has.
     async fn next(&mut self) -> Option<(Event, bool)> {
-        let soft = self.soft.clone();
+        let Self { tail, access, soft } = self;
         tokio::select! {
             () = soft.cancelled() => None,
-            event = self.step() => event,
+            _ = access.ended() => None,
+            event = tail.next() => event,
         }
     }
+}
 
-    async fn step(&mut self) -> Option<(Event, bool)> {
+impl Tail {
+    async fn next(&mut self) -> Option<(Event, bool)> {
         let Some(stream) = &mut self.stream else { return Some(self.resume().await) };
         let event = match stream.next().await {
             Ok(Some(FollowEvent::Chunk { offset, stream, bytes })) => {

@@ -17,6 +17,7 @@ pub async fn logout(
 ) -> Result<impl IntoResponse, Problem> {
     if let Via::Session(id) = caller.via {
         app.store.sessions.delete(id).await?;
+        app.http.accesses.recheck();
     }
     let cookie = [(header::SET_COOKIE, auth::set_cookie(&app, &headers, ""))];
     Ok((StatusCode::NO_CONTENT, cookie))

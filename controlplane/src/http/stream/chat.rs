@@ -1,12 +1,14 @@
 //! `GET /api/v1/chats/{id}/stream` (WebSocket) and `GET /api/v1/chats/{id}/events` (SSE).
 
 use async_trait::async_trait;
+use axum::extract::ws::WebSocket;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::Value;
 use shared::ids::ChatId;
 
+use super::access::Access;
 use super::seats::Seat;
 use super::source::{Source, SourceEnd};
 use super::{socket, sse, upgrade};
@@ -37,15 +39,17 @@ pub async fn chat_stream(
     let (mut parts, _) = request.into_parts();
     let upgrade = upgrade::upgrade(&mut parts).await?;
     let seat = app.http.streams.take(caller.user_id)?;
+    let access = app.http.accesses.watch(&caller);
     let source = subscribe(&app, &caller, id, cursor).await?;
     Ok(upgrade.on_upgrade(move |websocket| async move {
         let lifecycle = app.lifecycle.clone();
-        lifecycle.spawn_serving("chat stream", serve(app, websocket, source, seat));
+        lifecycle.spawn_serving("chat stream", serve(app, websocket, source, (seat, access)));
     }))
 }
 
-async fn serve(app: App, websocket: axum::extract::ws::WebSocket, source: impl Source, seat: Seat) {
-    socket::serve(app, websocket, source).await;
+async fn serve(app: App, websocket: WebSocket, source: impl Source, held: (Seat, Access)) {
+    let (seat, access) = held;
+    socket::serve(app, websocket, source, access).await;
     drop(seat);
 }
 
@@ -67,8 +71,9 @@ pub async fn chat_events(
     query.finish()?;
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("").to_owned());
     let seat = app.http.streams.take(caller.user_id)?;
+    let access = app.http.accesses.watch(&caller);
     let source = subscribe(&app, &caller, id, last.or(cursor)).await?;
-    Ok(sse::answer(source, seat, app.lifecycle.soft()))
+    Ok(sse::answer(source, seat, access, app.lifecycle.soft()))
 }
 
 async fn subscribe(

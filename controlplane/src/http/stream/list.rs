@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
+use axum::extract::ws::WebSocket;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use shared::ids::{ChatId, WorkspaceId};
 use utoipa::ToSchema;
 
+use super::access::Access;
 use super::seats::Seat;
 use super::source::{Source, SourceEnd};
 use super::{socket, sse, upgrade};
@@ -74,20 +76,22 @@ pub async fn list_events(
     query.text("cursor")?;
     query.finish()?;
     let seat = app.http.streams.take(caller.user_id)?;
+    let access = app.http.accesses.watch(&caller);
     let source = ListSource::new(app.clone(), app.lists.subscribe(caller.user_id));
     if !upgrade::is_upgrade(request.headers()) {
-        return Ok(sse::answer(source, seat, app.lifecycle.soft()));
+        return Ok(sse::answer(source, seat, access, app.lifecycle.soft()));
     }
     let (mut parts, _) = request.into_parts();
     let upgrade = upgrade::upgrade(&mut parts).await?;
     Ok(upgrade.on_upgrade(move |websocket| async move {
         let lifecycle = app.lifecycle.clone();
-        lifecycle.spawn_serving("list stream", serve(app, websocket, source, seat));
+        lifecycle.spawn_serving("list stream", serve(app, websocket, source, (seat, access)));
     }))
 }
 
-async fn serve(app: App, websocket: axum::extract::ws::WebSocket, source: impl Source, seat: Seat) {
-    socket::serve(app, websocket, source).await;
+async fn serve(app: App, websocket: WebSocket, source: impl Source, held: (Seat, Access)) {
+    let (seat, access) = held;
+    socket::serve(app, websocket, source, access).await;
     drop(seat);
 }
 

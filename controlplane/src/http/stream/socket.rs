@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::ws::{Message, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tungstenite::Error as Broken;
-use tungstenite::error::CapacityError;
 
+use super::access::Access;
+use super::ending::Ending;
 use super::source::{Source, SourceEnd};
 use crate::app::App;
 use crate::http::code::Code;
@@ -27,23 +27,20 @@ const PING_PATIENCE: Duration = Duration::from_secs(1);
 const FRAMES_FREE: u32 = 20;
 const FRAME_PAUSE: Duration = Duration::from_millis(50);
 
-/// Why a socket is closed: code and reason.
-struct Ending(u16, String);
-
 /// Serves one socket until its end.
-pub async fn serve(app: App, socket: WebSocket, mut source: impl Source) {
+pub async fn serve(app: App, socket: WebSocket, mut source: impl Source, access: Access) {
     let (sink, stream) = socket.split();
     let now = Instant::from_std(app.clock.now());
     let mut socket = Socket {
         out: Out { sink, cursor: String::new() },
         stream,
         soft: app.lifecycle.soft(),
+        access,
         heard_at: now,
         frames: 0,
         request_id_source: app.clone(),
     };
-    let Ending(code, reason) = socket.run(&mut source).await;
-    let frame = CloseFrame { code, reason: reason.into() };
+    let frame = socket.run(&mut source).await.frame();
     let sink = &mut socket.out.sink;
     let close = async {
         // Who closed first is not told again, but the answer to their close is still to be sent.
@@ -58,6 +55,7 @@ struct Socket {
     out: Out,
     stream: SplitStream<WebSocket>,
     soft: CancellationToken,
+    access: Access,
     heard_at: Instant,
     frames: u32,
     request_id_source: App,
@@ -76,7 +74,8 @@ impl Socket {
         loop {
             // Fair: a flood from the other side must not keep its own events from it.
             let step = tokio::select! {
-                () = self.soft.cancelled() => Err(Ending(1001, "shutting_down".to_owned())),
+                () = self.soft.cancelled() => Err(Ending::shutting_down()),
+                verdict = self.access.ended() => Err(Ending::of_access(verdict)),
                 _ = ticks.tick() => self.tick().await,
                 message = self.stream.next() => self.hear(message).await,
                 batch = source.next() => self.tell(batch, source).await,
@@ -93,8 +92,8 @@ impl Socket {
         source: &impl Source,
     ) -> Result<(), Ending> {
         let events = batch.map_err(|end| match end {
-            SourceEnd::NotFound => Ending(4404, Code::NotFound.as_str().to_owned()),
-            SourceEnd::Unavailable => Ending(1013, Code::Unavailable.as_str().to_owned()),
+            SourceEnd::NotFound => Ending::of(4404, Code::NotFound),
+            SourceEnd::Unavailable => Ending::of(1013, Code::Unavailable),
         })?;
         let cursor = events.iter().rev().find_map(|event| event["cursor"].as_str());
         let cursor = cursor.map(str::to_owned);
@@ -105,6 +104,7 @@ impl Socket {
                 let reason = format!("{} {}", Code::SlowConsumer.as_str(), self.out.cursor);
                 return Err(Ending(4008, reason));
             }
+            verdict = self.access.ended() => return Err(Ending::of_access(verdict)),
         }
         if let Some(cursor) = cursor {
             self.out.cursor = cursor;
@@ -115,7 +115,7 @@ impl Socket {
     async fn tick(&mut self) -> Result<(), Ending> {
         self.frames = 0;
         if self.heard_at.elapsed() > PONG_PATIENCE {
-            return Err(Ending(4408, Code::PingTimeout.as_str().to_owned()));
+            return Err(Ending::of(4408, Code::PingTimeout));
         }
         let ping = self.out.send(Message::Ping(bytes::Bytes::new()));
         // A socket that takes nothing is found by the silence, or by its lag.
@@ -129,7 +129,7 @@ impl Socket {
         }
         let message = match message {
             Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(broken(error)),
+            Some(Err(error)) => return Err(error.into()),
             None => return Err(Ending(1000, String::new())),
         };
         self.heard_at = Instant::now();
@@ -164,19 +164,6 @@ impl Socket {
 
 impl Out {
     async fn send(&mut self, message: Message) -> Result<(), Ending> {
-        self.sink.send(message).await.map_err(broken)
+        self.sink.send(message).await.map_err(Ending::from)
     }
-}
-
-/// Which close code belongs to a fault of the other side.
-fn broken(error: axum::Error) -> Ending {
-    let error = error.into_inner();
-    let (code, reason) = match error.downcast_ref::<Broken>() {
-        Some(Broken::Utf8(_)) => (1007, "invalid UTF-8"),
-        Some(Broken::Capacity(CapacityError::MessageTooLong { .. })) => (1009, "too large"),
-        Some(Broken::Capacity(_)) => (1009, "too large"),
-        Some(Broken::Protocol(_)) => (1002, "protocol error"),
-        _ => (1000, ""),
-    };
-    Ending(code, reason.to_owned())
 }

@@ -10,21 +10,28 @@ use futures_util::stream::{iter, unfold};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use super::seats::Seat;
 use super::source::Source;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Streams `source` until its end, the client's, or the soft stop. The client is the one who pulls:
+/// Streams `source` until its end, the client's, its credential's, or the soft stop. The client is the one who pulls:
 /// while it does not read, nothing is read for it.
-pub fn answer(source: impl Source, seat: Seat, soft: CancellationToken) -> Response {
-    let state = (source, seat, soft);
-    let batches = unfold(state, |(mut source, seat, soft)| async move {
+pub fn answer(
+    source: impl Source,
+    seat: Seat,
+    access: Access,
+    soft: CancellationToken,
+) -> Response {
+    let state = (source, seat, access, soft);
+    let batches = unfold(state, |(mut source, seat, mut access, soft)| async move {
         let batch = tokio::select! {
             () = soft.cancelled() => return None,
+            _ = access.ended() => return None,
             batch = source.next() => batch.ok()?,
         };
-        Some((batch, (source, seat, soft)))
+        Some((batch, (source, seat, access, soft)))
     });
     let events = batches.flat_map(|batch| iter(batch.into_iter().map(Ok::<_, Infallible>)));
     let events = events.map(|event| event.map(|event| encode(&event)));

@@ -26,6 +26,18 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
 ///
 /// 426 when it is none, or of another version; 400 for an unknown subprotocol.
 pub async fn upgrade(parts: &mut Parts) -> Result<WebSocketUpgrade, Problem> {
+    upgrade_up_to(parts, MESSAGE_MAX_BYTES).await
+}
+
+/// As [`upgrade`], for clients that have more to say.
+///
+/// # Errors
+///
+/// As there.
+pub async fn upgrade_up_to(
+    parts: &mut Parts,
+    message_max_bytes: usize,
+) -> Result<WebSocketUpgrade, Problem> {
     let asked = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let mut names = asked.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
     let has_any = parts.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
@@ -36,8 +48,8 @@ pub async fn upgrade(parts: &mut Parts) -> Result<WebSocketUpgrade, Problem> {
     match WebSocketUpgrade::from_request_parts(parts, &()).await {
         Ok(upgrade) => Ok(upgrade
             .protocols([SUBPROTOCOL])
-            .max_message_size(MESSAGE_MAX_BYTES)
-            .max_frame_size(MESSAGE_MAX_BYTES)
+            .max_message_size(message_max_bytes)
+            .max_frame_size(message_max_bytes)
             .max_write_buffer_size(WRITE_BUFFER_MAX_BYTES)),
         Err(_) => Err(Problem::new(
             Code::UpgradeRequired,
