@@ -6,6 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use shared::protocol::files::BytesPage;
 use shared::protocol::process::{FollowItem, OutputPage, OutputStream, ProcessView};
+use shared::protocol::pty::PtyOutputPage;
 use shared::wire::{Frame, FrameError, FrameKind, ReadError};
 
 use super::client::{CallError, Rest, UnknownReason, malformed, unknown};
@@ -25,6 +26,31 @@ impl RawLength for OutputPage {
 impl RawLength for BytesPage {
     fn raw_len(&self) -> u64 {
         self.len
+    }
+}
+
+impl RawLength for PtyOutputPage {
+    fn raw_len(&self) -> u64 {
+        self.len
+    }
+}
+
+/// Raw bytes behind a reply whose number is not told: they go to the orderly end of the stream.
+pub struct OpenBody {
+    rest: Rest,
+}
+
+impl OpenBody {
+    pub(super) const fn new(rest: Rest) -> Self {
+        Self { rest }
+    }
+
+    /// The next bytes; none at the end. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
+        match self.rest.frames.next().await {
+            Ok(None) => Ok(None),
+            frame => raw(checked(frame)?).map(Some),
+        }
     }
 }
 
@@ -169,8 +195,12 @@ impl FollowStream {
     }
 }
 
-async fn next_frame(rest: &mut Rest) -> Result<Frame, CallError> {
-    match rest.frames.next().await {
+pub(super) async fn next_frame(rest: &mut Rest) -> Result<Frame, CallError> {
+    checked(rest.frames.next().await)
+}
+
+fn checked(frame: Result<Option<Frame>, ReadError>) -> Result<Frame, CallError> {
+    match frame {
         Ok(Some(frame)) => Ok(frame),
         Ok(None) | Err(ReadError::Io(_) | ReadError::Frame(FrameError::Truncated { .. })) => {
             Err(unknown(UnknownReason::LinkLost))
@@ -179,7 +209,7 @@ async fn next_frame(rest: &mut Rest) -> Result<Frame, CallError> {
     }
 }
 
-fn raw(frame: Frame) -> Result<Bytes, CallError> {
+pub(super) fn raw(frame: Frame) -> Result<Bytes, CallError> {
     match frame.kind {
         FrameKind::Raw => Ok(frame.body),
         FrameKind::Message => Err(malformed("a message stands where raw bytes should")),

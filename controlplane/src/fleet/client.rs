@@ -15,14 +15,16 @@ use shared::fault;
 use shared::ids::{CallId, OpId, WorkspaceId};
 use shared::protocol::call::{CallHeader, Fence};
 use shared::protocol::process::{FollowOutput, Following, WaitProcess};
+use shared::protocol::pty::{AttachPty, PtyRecording, RecordPty};
 use shared::protocol::{ErrorCode, Method, MethodKind, Outcome, Reply, WireError};
 use shared::wire::{Frame, FrameError, FrameKind, FrameReader, FrameWriter, ReadError, WriteError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::body::{FollowStream, RawBody, RawLength};
+use super::attach::PtyAttachment;
+use super::body::{FollowStream, OpenBody, RawBody, RawLength};
 use super::presence::Presence;
-use super::registry::{Current, Entry};
+use super::registry::{ATTACHMENTS_MAX, Current, Entry};
 
 /// Why a call has no good answer. The four cases are handled apart, always.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -227,6 +229,48 @@ impl WorkspaceLink {
         Ok((reply, FollowStream::new(rest, request.offset)))
     }
 
+    /// Attaches a viewer to a PTY. The stream stays open both ways; dropping it detaches.
+    pub async fn attach(&self, request: &AttachPty) -> Result<PtyAttachment, CallError> {
+        let Some(current) = self.entry.current() else { return Err(self.not_connected()) };
+        let in_flight = current.calls.token();
+        let Ok(permit) = Arc::clone(&current.attachments).try_acquire_owned() else {
+            let message = format!("{ATTACHMENTS_MAX} viewers are attached in this workspace");
+            let error = WireError::refused(ErrorCode::TooManyViewers, message);
+            return Err(CallError::Refused(error.with("limit", ATTACHMENTS_MAX)));
+        };
+        let (write, read) = tokio::select! {
+            biased;
+            () = current.gone.cancelled() => return Err(self.not_connected()),
+            opened = current.streams.open() => opened.map_err(|_| self.not_connected())?,
+        };
+        let header = read_header::<AttachPty>(self.entry.ids.id(), Deadline::NONE);
+        let heads = [Frame::message(&header), Frame::message(request)];
+        let (mut writer, mut frames) = (FrameWriter::new(write), FrameReader::new(read));
+        let answer = async {
+            check_sent(writer.write_together(&heads).await)?;
+            head(frames.next().await)
+        };
+        let reply = tokio::select! {
+            biased;
+            answered = answer => answered?,
+            () = current.gone.cancelled() => return Err(unknown(UnknownReason::LinkLost)),
+        };
+        let attached = outcome::<AttachPty>(&reply)?;
+        let rest = Rest { frames, _permit: Some(permit), _in_flight: in_flight };
+        Ok(PtyAttachment::new(attached, rest, writer))
+    }
+
+    /// The recording of a PTY: raw bytes up to the end of the stream.
+    pub async fn record(
+        &self,
+        request: &RecordPty,
+        deadline: Deadline,
+    ) -> Result<(PtyRecording, OpenBody), CallError> {
+        let header = read_header::<RecordPty>(self.entry.ids.id(), deadline);
+        let (reply, rest) = deadline.limit(self.call(header, request, Bytes::new())).await?;
+        Ok((reply, OpenBody::new(rest)))
+    }
+
     /// Tells the daemon, in batches and when it is there, that these outcomes are committed.
     pub fn acknowledge(&self, ops: Vec<OpId>) {
         self.entry.acknowledgements.add(ops);
@@ -338,8 +382,13 @@ async fn exchange(
             }
         }
     };
+    Ok((head(frame)?, reader))
+}
+
+/// The head of an answer, from the first frame of it.
+fn head(frame: Result<Option<Frame>, ReadError>) -> Result<Bytes, CallError> {
     match frame {
-        Ok(Some(Frame { kind: FrameKind::Message, body })) => Ok((body, reader)),
+        Ok(Some(Frame { kind: FrameKind::Message, body })) => Ok(body),
         Ok(Some(Frame { kind: FrameKind::Raw, .. })) => {
             Err(malformed("raw bytes stand before the head of the answer"))
         }

@@ -11,6 +11,7 @@
 //! is bounded and belongs to the workspace of its certificate, never to one that it names.
 
 mod acknowledge;
+mod attach;
 mod body;
 mod ca;
 mod client;
@@ -26,7 +27,8 @@ mod session;
 mod tests;
 mod tls;
 
-pub use body::{FollowEvent, FollowStream, RawBody, RawLength};
+pub use attach::{PtyAttachment, PtyEvent, PtyEvents, PtyVoice};
+pub use body::{FollowEvent, FollowStream, OpenBody, RawBody, RawLength};
 pub use ca::{CaError, CertificateAuthority, DeviceRequest, InvalidRequest, SignedDevice};
 pub use client::{CallError, Deadline, Operation, UnknownReason, WorkspaceLink};
 pub use device::DeviceKeyHash;

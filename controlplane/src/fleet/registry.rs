@@ -23,8 +23,11 @@ use super::client::WorkspaceLink;
 use super::presence::Presence;
 
 /// Streams that may be held for long: followers, and waits for a process to end.
-const LONG_READS_MAX: usize = STREAMS_TO_DAEMON as usize * 5 / 8;
-/// Streams of all other reads. What the daemon allows beyond the two stays free for operations,
+const LONG_READS_MAX: usize = STREAMS_TO_DAEMON as usize * 3 / 8;
+/// Viewers that are attached to PTYs. Apart from the other long reads, because people hold them for
+/// days: a wall of viewers must not keep a tool from its process.
+pub(super) const ATTACHMENTS_MAX: usize = STREAMS_TO_DAEMON as usize / 4;
+/// Streams of all other reads. What the daemon allows beyond the three stays free for operations,
 /// so that *stop* never waits behind a wall of readers, nor a file list behind a wall of followers.
 const SHORT_READS_MAX: usize = STREAMS_TO_DAEMON as usize * 3 / 16;
 
@@ -56,6 +59,7 @@ pub(super) struct Entry {
 pub(super) struct Current {
     pub(super) streams: Arc<dyn OpenStreams>,
     pub(super) long_reads: Arc<Semaphore>,
+    pub(super) attachments: Arc<Semaphore>,
     pub(super) short_reads: Arc<Semaphore>,
     pub(super) gone: CancellationToken,
     /// Calls in flight hold a token of it.
@@ -157,6 +161,7 @@ impl Fleet {
         let newest = Current {
             streams: link.streams,
             long_reads: Arc::new(Semaphore::new(LONG_READS_MAX)),
+            attachments: Arc::new(Semaphore::new(ATTACHMENTS_MAX)),
             short_reads: Arc::new(Semaphore::new(SHORT_READS_MAX)),
             gone: CancellationToken::new(),
             calls: TaskTracker::new(),

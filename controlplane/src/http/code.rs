@@ -156,6 +156,8 @@ codes! {
     CursorInvalid = "cursor_invalid", BAD_REQUEST, "The cursor cannot be resumed";
     /// The stream moved on too far.
     ResyncRequired = "resync_required", CONFLICT, "The stream must begin again";
+    /// Input on a PTY's socket that cannot be passed on now.
+    NotAttached = "not_attached", CONFLICT, "The viewer is not attached";
     /// The reader does not read.
     SlowConsumer = "slow_consumer", CONFLICT, "The reader is too slow";
     /// No pong came.

@@ -8,6 +8,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 use super::problem::{FieldError, Problem, ProblemView};
+use super::ptys::PtySaid;
 use super::query::Path;
 use crate::app::App;
 use crate::chat::event::Envelope;
@@ -24,7 +25,7 @@ struct ErrorPages;
         description = "Run AI coding agents on your own devboxes, and never lose their work.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(Envelope, ProblemView<'static>, FieldError)),
+    components(schemas(Envelope, PtySaid, ProblemView<'static>, FieldError)),
     modifiers(&Credentials),
 )]
 struct Document;

@@ -30,6 +30,7 @@ pub mod passwords;
 pub mod problem;
 pub mod processes;
 pub mod providers;
+pub mod ptys;
 pub mod query;
 mod raw;
 mod routes;

@@ -11,7 +11,7 @@ use super::edge::edge;
 use super::idempotency::idempotent;
 use super::{
     api_keys, assets, chats, docs, enter, files, health, metrics, models, processes, providers,
-    session, stream, workspaces,
+    ptys, session, stream, workspaces,
 };
 use crate::app::App;
 
@@ -34,6 +34,13 @@ fn reading() -> OpenApiRouter<App> {
         .routes(routes!(processes::get_process))
         .routes(routes!(processes::process_output))
         .routes(routes!(processes::follow_process))
+        .routes(routes!(ptys::list_ptys))
+        .routes(routes!(ptys::get_pty))
+        .routes(routes!(ptys::attach_pty))
+        .routes(routes!(ptys::pty_screen))
+        .routes(routes!(ptys::pty_output))
+        .routes(routes!(ptys::search_pty))
+        .routes(routes!(ptys::pty_recording))
         .routes(routes!(files::read_file))
         .routes(routes!(files::list_directory))
         .routes(routes!(files::glob_files))
@@ -55,6 +62,9 @@ fn writing() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::delete_api_key))
         .routes(routes!(processes::signal_process))
         .routes(routes!(processes::write_stdin))
+        .routes(routes!(processes::stop_process))
+        .routes(routes!(ptys::close_pty))
+        .routes(routes!(ptys::write_pty))
         .routes(routes!(files::write_file))
         .routes(routes!(files::delete_file))
         .routes(routes!(files::edit_files))
@@ -72,6 +82,7 @@ fn creating() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(api_keys::create_api_key))
         .routes(routes!(processes::start_process))
+        .routes(routes!(ptys::open_pty))
         .routes(routes!(chats::create_chat))
         .routes(routes!(chats::send_message))
 }

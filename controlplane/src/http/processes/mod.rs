@@ -7,6 +7,7 @@ mod output;
 mod signal;
 mod start;
 mod stdin;
+mod stop;
 mod view;
 
 pub use follow::*;
@@ -16,4 +17,5 @@ pub use output::*;
 pub use signal::*;
 pub use start::*;
 pub use stdin::*;
-pub use view::{ExitView, ProcessErrorView, ProcessStateView, ProcessView};
+pub use stop::*;
+pub use view::{ExitView, ProcessErrorView, ProcessStateView, ProcessView, Standing};

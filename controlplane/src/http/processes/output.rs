@@ -18,6 +18,43 @@ use crate::http::workspaces::link;
 
 const DEFAULT_BYTES: u64 = 1024 * 1024;
 
+/// Which page of an output is asked for: `offset`, `limit`, `tail`.
+pub struct OutputRange {
+    /// Of the first byte, or how many from the end.
+    pub offset: u64,
+    /// 1 to 4 MiB.
+    pub limit_bytes: u64,
+    /// The offset is counted from the end.
+    pub from_end: bool,
+}
+
+impl OutputRange {
+    /// Reads the whole query.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_query` or `invalid_limit`.
+    pub fn of(mut query: Query) -> Result<Self, Problem> {
+        let offset = query.parse::<u64>("offset", "a number of bytes")?;
+        let tail = query.parse::<u64>("tail", "a number of bytes")?;
+        let limit = query.parse::<u64>("limit", "a number of bytes")?.unwrap_or(DEFAULT_BYTES);
+        query.finish()?;
+        if !(1..=OUTPUT_PAGE_MAX_BYTES).contains(&limit) {
+            let detail = format!("limit takes a number from 1 to {OUTPUT_PAGE_MAX_BYTES}");
+            return Err(Problem::new(Code::InvalidLimit, detail));
+        }
+        match (offset, tail) {
+            (Some(_), Some(_)) => {
+                Err(Problem::new(Code::InvalidQuery, "either offset or tail, not both"))
+            }
+            (_, Some(tail)) => Ok(Self { offset: tail, limit_bytes: limit, from_end: true }),
+            (offset, None) => {
+                Ok(Self { offset: offset.unwrap_or(0), limit_bytes: limit, from_end: false })
+            }
+        }
+    }
+}
+
 /// One page of raw output, both streams in the order they were written.
 ///
 /// The headers say where the page stands: `Holdfast-Offset`, `Holdfast-Next-Offset`, `Holdfast-Total`, and
@@ -31,24 +68,10 @@ const DEFAULT_BYTES: u64 = 1024 * 1024;
 pub async fn process_output(
     State(app): State<App>,
     Path((id, process_id)): Path<(WorkspaceId, ProcessId)>,
-    mut query: Query,
+    query: Query,
 ) -> Result<Response, Problem> {
-    let offset = query.parse::<u64>("offset", "a number of bytes")?;
-    let tail = query.parse::<u64>("tail", "a number of bytes")?;
-    let limit = query.parse::<u64>("limit", "a number of bytes")?.unwrap_or(DEFAULT_BYTES);
-    query.finish()?;
-    if !(1..=OUTPUT_PAGE_MAX_BYTES).contains(&limit) {
-        let detail = format!("limit takes a number from 1 to {OUTPUT_PAGE_MAX_BYTES}");
-        return Err(Problem::new(Code::InvalidLimit, detail));
-    }
-    let (offset, from_end) = match (offset, tail) {
-        (Some(_), Some(_)) => {
-            return Err(Problem::new(Code::InvalidQuery, "either offset or tail, not both"));
-        }
-        (_, Some(tail)) => (tail, true),
-        (offset, None) => (offset.unwrap_or(0), false),
-    };
-    let request = ReadOutput { process_id, offset, limit_bytes: limit, from_end };
+    let OutputRange { offset, limit_bytes, from_end } = OutputRange::of(query)?;
+    let request = ReadOutput { process_id, offset, limit_bytes, from_end };
     let link = link(&app, id).await?;
     let (page, body) = link.read_raw(&request, READ_DEADLINE).await?;
 

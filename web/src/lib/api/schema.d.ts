@@ -35,7 +35,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Revokes a key at once. */
+        /** Revokes a key at once; streams that it opened are closed. */
         delete: operations["delete_api_key"];
         options?: never;
         head?: never;
@@ -706,6 +706,183 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/processes/{process}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends the process and everything it started: polite signal, grace, kill. Answers when it is gone. */
+        post: operations["stop_process"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/ptys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The workspace's PTYs: running ones first, then the newest. */
+        get: operations["list_ptys"];
+        put?: never;
+        /**
+         * Opens a PTY. Answers when its program runs, or could not be started.
+         * @description With an `Idempotency-Key` a repeated request never opens a second one.
+         */
+        post: operations["open_pty"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/ptys/{pty}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One PTY. */
+        get: operations["get_pty"];
+        put?: never;
+        post?: never;
+        /**
+         * Closes a PTY: hang-up, grace, kill of everything in it. Answers when it is gone; its output can
+         *     still be read. One that has ended is answered as it is.
+         */
+        delete: operations["close_pty"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/ptys/{pty}/attach": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Attaches a viewer: binary frames are bytes for the terminal, text frames are `PtyTold` one way
+         *     and `PtySaid` the other.
+         * @description Begins with `attached` and the screen, or goes on at `offset`. The attachment outlives the link
+         *     to the workspace and the daemon: `waiting`, then `attached` again. One viewer writes; `write` says
+         *     whether this one wants to (`never`, `if_free`, `take`). With `window`, at most so many binary bytes
+         *     are sent ahead of `ack`.
+         */
+        get: operations["attach_pty"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/ptys/{pty}/input": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Types the body's raw bytes, at most 64 KiB, for programs that are not attached. Refused
+         *     `read_only` while a viewer writes.
+         */
+        post: operations["write_pty"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/ptys/{pty}/output": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One page of the raw bytes that the program wrote, escape sequences included. The headers are
+         *     those of a process's output.
+         */
+        get: operations["pty_output"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/ptys/{pty}/recording": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The PTY as an asciicast that plays with the times at which things were written. */
+        get: operations["pty_recording"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/ptys/{pty}/screen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the terminal shows now, as text. */
+        get: operations["pty_screen"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workspaces/{id}/ptys/{pty}/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Searches the lines that the program has written, in all that is kept. The last matches come
+         *     first: `before` pages backwards, with the offset of the first match that one has.
+         */
+        get: operations["search_pty"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1302,6 +1479,47 @@ export interface components {
             /** @description Send it as `Authorization: Bearer …`. */
             key: string;
         };
+        /** @description Something of a process was killed for want of memory. */
+        OomView: {
+            /**
+             * Format: int64
+             * @description How many were killed.
+             */
+            kills: number;
+            /**
+             * Format: int64
+             * @description The limit that was met; none: the machine's memory.
+             */
+            limit_bytes?: number | null;
+            /**
+             * Format: int64
+             * @description Most that it used; none: not known.
+             */
+            peak_bytes?: number | null;
+        };
+        /** @description A PTY to be opened: the login shell, a command line for the shell, or a program. */
+        OpenBody: {
+            /** @description Without a shell; the first is looked up in `PATH`. */
+            argv?: string[] | null;
+            /**
+             * Format: int64
+             * @description 80 by default; brought into 1 to 1,000.
+             */
+            cols?: number | null;
+            /** @description For `sh -c`. */
+            command?: string | null;
+            /** @description Relative to the workspace's root, or absolute inside it; none: the root. */
+            cwd?: string | null;
+            /** @description Added to the environment. `TERM` is `xterm-256color` unless another is given. */
+            env?: {
+                [key: string]: string;
+            } | null;
+            /**
+             * Format: int64
+             * @description 24 by default; brought into 1 to 1,000.
+             */
+            rows?: number | null;
+        };
         /** @description One page of a list. */
         Page_ApiKeyView: {
             /** @description In the list's order. */
@@ -1448,6 +1666,7 @@ export interface components {
                 ended_at?: components["schemas"]["Timestamp"] | null;
                 error?: components["schemas"]["ProcessErrorView"] | null;
                 exit?: components["schemas"]["ExitView"] | null;
+                facts?: components["schemas"]["ProcessFactsView"] | null;
                 /** @description Its id; never the operating system's. */
                 id: string;
                 /**
@@ -1455,6 +1674,11 @@ export interface components {
                  * @description The operating system's pid, while it runs; for people.
                  */
                 os_pid?: number | null;
+                /**
+                 * Format: int32
+                 * @description Processes that still hold its output open after it ended.
+                 */
+                output_held_by: number;
                 /**
                  * Format: int64
                  * @description Bytes of output so far.
@@ -1484,6 +1708,68 @@ export interface components {
                 kind: string;
                 /** @description Unique. */
                 name: string;
+            }[];
+            /** @description Pass it back as `cursor` to go on; none: this was the end. */
+            next_cursor?: string | null;
+        };
+        /** @description One page of a list. */
+        Page_PtyView: {
+            /** @description In the list's order. */
+            items: {
+                /** @description The chat it runs for; none: a person's. */
+                chat_id?: string | null;
+                /**
+                 * Format: int32
+                 * @description Columns, 1 to 1,000.
+                 */
+                cols: number;
+                /** @description The command line, for people, cut at 1,024 bytes. */
+                command: string;
+                /** @description Absolute working directory at the start. */
+                cwd: string;
+                /**
+                 * Format: int64
+                 * @description What was dropped: from this offset …
+                 */
+                dropped_from: number;
+                /**
+                 * Format: int64
+                 * @description … to this one, exclusive. Equal: nothing was.
+                 */
+                dropped_to: number;
+                ended_at?: components["schemas"]["Timestamp"] | null;
+                error?: components["schemas"]["ProcessErrorView"] | null;
+                exit?: components["schemas"]["ExitView"] | null;
+                /** @description Its id. */
+                id: string;
+                /**
+                 * Format: int32
+                 * @description The operating system's pid, while it runs; for people.
+                 */
+                os_pid?: number | null;
+                /**
+                 * Format: int64
+                 * @description Bytes of output so far.
+                 */
+                output_total: number;
+                /**
+                 * Format: int32
+                 * @description Rows, 1 to 1,000.
+                 */
+                rows: number;
+                /** @description When it began. */
+                started_at: components["schemas"]["Timestamp"];
+                /** @description Where it stands. */
+                state: components["schemas"]["ProcessStateView"];
+                /** @description What the program has set as title, at most 256 characters. */
+                title?: string | null;
+                /**
+                 * Format: int32
+                 * @description Viewers that are attached.
+                 */
+                viewers: number;
+                /** @description The name of the viewer that writes; none: nobody. */
+                writer?: string | null;
             }[];
             /** @description Pass it back as `cursor` to go on; none: this was the end. */
             next_cursor?: string | null;
@@ -1589,6 +1875,19 @@ export interface components {
             /** @description For people; exact unless `bytes` is there. */
             path: string;
         };
+        /** @description A process was refused more processes. */
+        PidsView: {
+            /**
+             * Format: int64
+             * @description How many it may have; none: not known.
+             */
+            limit?: number | null;
+            /**
+             * Format: int64
+             * @description How often.
+             */
+            refused: number;
+        };
         /** @description What a chat is going to do, as the user approved it. */
         Plan: {
             /** @description In order; at least one. */
@@ -1686,6 +1985,15 @@ export interface components {
             /** @description For people. */
             message: string;
         };
+        /** @description What is known of a process besides where it stands. */
+        ProcessFactsView: {
+            oom_killed?: components["schemas"]["OomView"] | null;
+            /** @description Who holds its output open after its end, at most 8. */
+            output_holders: components["schemas"]["SystemProcessView"][];
+            processes_refused?: components["schemas"]["PidsView"] | null;
+            stopped?: components["schemas"]["StoppedView"] | null;
+            usage?: components["schemas"]["UsageView"] | null;
+        };
         /**
          * @description Where a process stands.
          * @enum {string}
@@ -1712,6 +2020,7 @@ export interface components {
             ended_at?: components["schemas"]["Timestamp"] | null;
             error?: components["schemas"]["ProcessErrorView"] | null;
             exit?: components["schemas"]["ExitView"] | null;
+            facts?: components["schemas"]["ProcessFactsView"] | null;
             /** @description Its id; never the operating system's. */
             id: string;
             /**
@@ -1719,6 +2028,11 @@ export interface components {
              * @description The operating system's pid, while it runs; for people.
              */
             os_pid?: number | null;
+            /**
+             * Format: int32
+             * @description Processes that still hold its output open after it ended.
+             */
+            output_held_by: number;
             /**
              * Format: int64
              * @description Bytes of output so far.
@@ -1777,6 +2091,298 @@ export interface components {
             kind: string;
             /** @description Unique. */
             name: string;
+        };
+        /** @description One matching line. */
+        PtyMatchView: {
+            /** @description Lines after it. */
+            after: string[];
+            /** @description Lines before it. */
+            before: string[];
+            /**
+             * Format: int64
+             * @description Lines before it that are kept.
+             */
+            line: number;
+            /**
+             * Format: int64
+             * @description Of the line's first byte.
+             */
+            offset: number;
+            /** @description Where it matches: bytes of `text`, `[from, to)`. */
+            ranges: number[][];
+            /** @description Its text, at most 2,048 bytes. */
+            text: string;
+        };
+        /** @description What was found. */
+        PtyMatchesView: {
+            /**
+             * Format: int64
+             * @description Bytes that were dropped and could not be searched.
+             */
+            dropped_bytes: number;
+            /** @description In the order of the output. */
+            matches: components["schemas"]["PtyMatchView"][];
+            /**
+             * Format: int64
+             * @description Every byte before this one was searched.
+             */
+            searched_to: number;
+            /**
+             * Format: int64
+             * @description Matching lines in all that is kept.
+             */
+            total: number;
+        };
+        /** @description What a viewer says. */
+        PtySaid: {
+            /** @description … as bytes. */
+            base64?: string | null;
+            /**
+             * Format: int64
+             * @description 1, 2, 3… over all attachments under one viewer's name; goes on after `taken_seq`.
+             */
+            seq: number;
+            /** @description As text, or … */
+            text?: string | null;
+            /** @enum {string} */
+            type: "input";
+        } | {
+            /**
+             * Format: int64
+             * @description Brought into 1 to 1,000.
+             */
+            cols: number;
+            /**
+             * Format: int64
+             * @description Brought into 1 to 1,000.
+             */
+            rows: number;
+            /** @enum {string} */
+            type: "resize";
+        } | {
+            /** @enum {string} */
+            type: "take";
+        } | {
+            /** @enum {string} */
+            type: "release";
+        } | {
+            /**
+             * Format: int64
+             * @description Since it was opened.
+             */
+            bytes: number;
+            /** @enum {string} */
+            type: "ack";
+        } | {
+            /** @enum {string} */
+            type: "ping";
+        };
+        /** @description A screen that follows as binary bytes. */
+        PtyScreenHead: {
+            /**
+             * Format: int32
+             * @description Columns.
+             */
+            cols: number;
+            /**
+             * Format: int64
+             * @description Binary bytes that bring it.
+             */
+            len: number;
+            /**
+             * Format: int64
+             * @description Every byte of output before this one is in it.
+             */
+            offset: number;
+            /**
+             * Format: int32
+             * @description Rows.
+             */
+            rows: number;
+        };
+        /** @description The screen as text. */
+        PtyScreenView: {
+            /** @description Whether a full-screen program has the alternate screen. */
+            alternate: boolean;
+            /**
+             * Format: int32
+             * @description From 0.
+             */
+            cursor_col: number;
+            /**
+             * Format: int32
+             * @description From 0.
+             */
+            cursor_row: number;
+            /** @description Whether it is shown. */
+            cursor_visible: boolean;
+            /** @description One for each row, without blanks at the end. */
+            lines: string[];
+            /**
+             * Format: int64
+             * @description Every byte before this one is in it.
+             */
+            offset: number;
+            /** @description The PTY at that moment. */
+            pty: components["schemas"]["PtyView"];
+        };
+        /** @description What a viewer is told. */
+        PtyTold: {
+            /** @description Whether this viewer writes. */
+            is_writer: boolean;
+            /**
+             * Format: int64
+             * @description Bytes before this offset are a replay: answers of the terminal to them are not sent.
+             */
+            live_from: number;
+            /**
+             * Format: int64
+             * @description Offset of the first byte of output to come.
+             */
+            offset: number;
+            /** @description The PTY at that moment. */
+            pty: components["schemas"]["PtyView"];
+            screen?: components["schemas"]["PtyScreenHead"] | null;
+            /**
+             * Format: int64
+             * @description Highest number of this viewer's input that was taken: send again what came after it.
+             */
+            taken_seq: number;
+            /** @enum {string} */
+            type: "attached";
+        } | {
+            /** @description Its size and length. */
+            screen: components["schemas"]["PtyScreenHead"];
+            /** @enum {string} */
+            type: "screen";
+        } | {
+            /**
+             * Format: int64
+             * @description First byte.
+             */
+            from: number;
+            /**
+             * Format: int64
+             * @description One past the last.
+             */
+            to: number;
+            /** @enum {string} */
+            type: "dropped";
+        } | {
+            /**
+             * Format: int32
+             * @description Columns.
+             */
+            cols: number;
+            /**
+             * Format: int64
+             * @description Bytes from here on are for it.
+             */
+            offset: number;
+            /**
+             * Format: int32
+             * @description Rows.
+             */
+            rows: number;
+            /** @enum {string} */
+            type: "resized";
+        } | {
+            /** @description Whether it is this viewer. */
+            is_you: boolean;
+            /** @enum {string} */
+            type: "writer";
+            /** @description None: nobody. */
+            viewer?: string | null;
+        } | {
+            /**
+             * Format: int64
+             * @description The highest.
+             */
+            seq: number;
+            /** @enum {string} */
+            type: "taken";
+        } | {
+            /** @description `not_attached`, `read_only`, `exited`, `missing_scope`, `invalid_event`, `unknown_type`. */
+            code: string;
+            /** @description For people. */
+            detail: string;
+            /**
+             * Format: int64
+             * @description Of the input, if it was one.
+             */
+            seq?: number | null;
+            /** @enum {string} */
+            type: "refused";
+        } | {
+            /** @description `link_lost`. */
+            reason: string;
+            /** @enum {string} */
+            type: "waiting";
+        } | {
+            /** @description Its final view. */
+            pty: components["schemas"]["PtyView"];
+            /** @enum {string} */
+            type: "end";
+        } | {
+            /** @enum {string} */
+            type: "pong";
+        };
+        /** @description A PTY: a program with a terminal of its own. */
+        PtyView: {
+            /** @description The chat it runs for; none: a person's. */
+            chat_id?: string | null;
+            /**
+             * Format: int32
+             * @description Columns, 1 to 1,000.
+             */
+            cols: number;
+            /** @description The command line, for people, cut at 1,024 bytes. */
+            command: string;
+            /** @description Absolute working directory at the start. */
+            cwd: string;
+            /**
+             * Format: int64
+             * @description What was dropped: from this offset …
+             */
+            dropped_from: number;
+            /**
+             * Format: int64
+             * @description … to this one, exclusive. Equal: nothing was.
+             */
+            dropped_to: number;
+            ended_at?: components["schemas"]["Timestamp"] | null;
+            error?: components["schemas"]["ProcessErrorView"] | null;
+            exit?: components["schemas"]["ExitView"] | null;
+            /** @description Its id. */
+            id: string;
+            /**
+             * Format: int32
+             * @description The operating system's pid, while it runs; for people.
+             */
+            os_pid?: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of output so far.
+             */
+            output_total: number;
+            /**
+             * Format: int32
+             * @description Rows, 1 to 1,000.
+             */
+            rows: number;
+            /** @description When it began. */
+            started_at: components["schemas"]["Timestamp"];
+            /** @description Where it stands. */
+            state: components["schemas"]["ProcessStateView"];
+            /** @description What the program has set as title, at most 256 characters. */
+            title?: string | null;
+            /**
+             * Format: int32
+             * @description Viewers that are attached.
+             */
+            viewers: number;
+            /** @description The name of the viewer that writes; none: nobody. */
+            writer?: string | null;
         };
         /** @description A queued message, anew. */
         QueuedBody: {
@@ -1863,6 +2469,36 @@ export interface components {
              */
             written: number;
         };
+        /** @description How a process is to be stopped. */
+        StopBody: {
+            /**
+             * Format: int64
+             * @description Milliseconds between the polite signal and the kill, 0 to 60,000; 2,000 by default.
+             */
+            grace_ms?: number | null;
+        };
+        /** @description How a process was stopped. */
+        StoppedView: {
+            /**
+             * Format: int32
+             * @description Processes that could not be ended; the kernel holds them.
+             */
+            left: number;
+            /** @description The strongest means that was used: `signal`, `cgroup_kill`, `freeze_kill`, `walk`, `other`. */
+            means: string;
+            /** @description Some of those, at most 8. */
+            survivors: components["schemas"]["SystemProcessView"][];
+        };
+        /** @description A process of the operating system, for people. */
+        SystemProcessView: {
+            /** @description Its command line, cut at 128 bytes. */
+            command: string;
+            /**
+             * Format: int32
+             * @description Its pid at the time of asking.
+             */
+            os_pid: number;
+        };
         /**
          * Format: date-time
          * @description A moment, in unix milliseconds; in JSON `2026-11-20T05:48:54.123Z`.
@@ -1901,6 +2537,24 @@ export interface components {
             reasoning: number;
             /** @description `provider`, or `unknown` where the provider sent none or nonsense. */
             source: string;
+        };
+        /** @description What a process, and everything that it waited for, used. */
+        UsageView: {
+            /**
+             * Format: int64
+             * @description Most memory that one of them held at once.
+             */
+            max_rss_bytes: number;
+            /**
+             * Format: int64
+             * @description Time in the kernel.
+             */
+            system_ms: number;
+            /**
+             * Format: int64
+             * @description Time in its own code.
+             */
+            user_ms: number;
         };
         /** @description A person. */
         UserView: {
@@ -3687,6 +4341,403 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StdinView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    stop_process: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                process: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StopBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProcessView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    list_ptys: {
+        parameters: {
+            query?: {
+                /** @description Only those of this chat */
+                chat_id?: string;
+                /** @description 1 to 1,000; 100 by default */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_PtyView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    open_pty: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OpenBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PtyView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    get_pty: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                pty: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PtyView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    close_pty: {
+        parameters: {
+            query?: {
+                /** @description Between the hang-up and the kill, 0 to 60,000; 1,000 by default */
+                grace_ms?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+                pty: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PtyView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    attach_pty: {
+        parameters: {
+            query?: {
+                /** @description The viewer's name for itself, kept over reconnects: 1 to 64 of [A-Za-z0-9._-] */
+                viewer?: string;
+                /** @description Go on here instead of beginning with a screen */
+                offset?: number;
+                /** @description Lines above the screen, 0 to 10,000; 1,000 by default */
+                scrollback?: number;
+                /** @description never (the default), if_free or take */
+                write?: string;
+                cols?: number;
+                rows?: number;
+                /** @description Bytes it may be behind before it is skipped ahead; 4 MiB by default */
+                behind?: number;
+                /** @description Unacknowledged binary bytes, 64 KiB to 16 MiB; none: no limit */
+                window?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+                pty: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description WebSocket */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PtyTold"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    write_pty: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                pty: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StdinView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    pty_output: {
+        parameters: {
+            query?: {
+                /** @description The first byte; 0 by default */
+                offset?: number;
+                /** @description At most so many bytes, 1 to 4 MiB */
+                limit?: number;
+                /** @description The last so many bytes, instead of an offset */
+                tail?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+                pty: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    pty_recording: {
+        parameters: {
+            query?: {
+                /** @description `asciicast_v2`, the default, or `asciicast_v3` */
+                format?: string;
+                /** @description Begin here, with a screen of what was before */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+                pty: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-asciicast": string;
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    pty_screen: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                pty: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PtyScreenView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    search_pty: {
+        parameters: {
+            query: {
+                /** @description A regular expression, at most 4,096 bytes */
+                q: string;
+                ignore_case?: boolean;
+                /** @description Lines around each match, 0 to 20 */
+                context?: number;
+                /** @description 1 to 1,000 matches; 100 by default */
+                limit?: number;
+                /** @description Only lines that begin before this offset */
+                before?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+                pty: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PtyMatchesView"];
                 };
             };
             /** @description Anything else: a problem with a stable `code` */
