@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::allow_attributes, reason = "an expectation would fail where all of it is used")]
 
+pub mod measured;
 pub mod served;
 
 use std::collections::BTreeMap;
@@ -206,6 +207,12 @@ pub fn end_processes(dir: &Path) {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Keepers that have something on disk, below the process records in `dir`.
+pub fn keepers(dir: &Path) -> usize {
+    let entries = std::fs::read_dir(dir.join("keepers")).unwrap().flatten();
+    entries.filter(|entry| entry.path().is_dir()).count()
 }
 
 /// What one follower saw.

@@ -12,12 +12,14 @@ use agentd::daemon::{Daemon, DaemonParts};
 use agentd::process::{Environment, KeeperProgram};
 use agentd::state_dir::StateDir;
 use shared::clock::SystemClock;
-use shared::ids::{OpId, SystemIds};
+use shared::ids::{IdSource, OpId, ProcessId, SystemIds};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::call::{CallHeader, Fence};
+use shared::protocol::process::{FollowItem, FollowOutput, Following};
 use shared::protocol::{Method, MethodKind, Reply, WireError};
 use shared::wire::{Dispatch, Frame, FrameReader, FrameWriter, IncomingCall};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 
 /// A daemon in a process of its own.
@@ -61,6 +63,21 @@ impl Served {
         Self { child: Some(child), socket }
     }
 
+    /// Of the daemon.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Follows a process from its first byte.
+    pub async fn follow(&self, process_id: ProcessId) -> Items {
+        let op: OpId = (&SystemIds::new() as &dyn IdSource).id();
+        let mut items = self.ask(op, &FollowOutput { process_id, offset: 0 }).await.unwrap();
+        let head = items.frames.next().await.unwrap().expect("a head");
+        let head = shared::wire::decode::<Reply<Following>>(&head.body).unwrap();
+        assert!(matches!(head, Reply::Ok(_)), "{head:?}");
+        items
+    }
+
     /// SIGKILL, then reaps.
     pub fn kill(mut self) {
         let mut child = self.child.take().unwrap();
@@ -69,6 +86,15 @@ impl Served {
     }
 
     pub async fn call<M: Method>(&self, op: OpId, request: &M) -> Result<M::Reply, WireError> {
+        let mut items = self.ask(op, request).await?;
+        let Ok(Some(frame)) = items.frames.next().await else { return Err(cut()) };
+        match shared::wire::decode::<Reply<M::Reply>>(&frame.body).unwrap() {
+            Reply::Ok(reply) => Ok(reply),
+            Reply::Err(error) => Err(error),
+        }
+    }
+
+    async fn ask<M: Method>(&self, op: OpId, request: &M) -> Result<Items, WireError> {
         let fence = Fence { scope: "chat_t".to_owned(), epoch: 1, hash: "h".to_owned() };
         let header = CallHeader {
             method: M::NAME.to_owned(),
@@ -78,19 +104,37 @@ impl Served {
             traceparent: None,
             resume_from: None,
         };
-        let cut = || WireError::failed(shared::protocol::ErrorCode::Internal, "cut");
         let stream = UnixStream::connect(&self.socket).await.map_err(|_| cut())?;
         let (read, write) = stream.into_split();
         let mut writer = FrameWriter::new(write);
         let heads = [Frame::message(&header), Frame::message(request)];
         writer.write_together(&heads).await.map_err(|_| cut())?;
-        let frame = FrameReader::new(read).next().await;
-        let Ok(Some(frame)) = frame else { return Err(cut()) };
-        match shared::wire::decode::<Reply<M::Reply>>(&frame.body).unwrap() {
-            Reply::Ok(reply) => Ok(reply),
-            Reply::Err(error) => Err(error),
-        }
+        Ok(Items { frames: FrameReader::new(read), _writer: writer })
     }
+}
+
+/// What a follower is told.
+pub struct Items {
+    frames: FrameReader<OwnedReadHalf>,
+    /// Its end would be the end of the call.
+    _writer: FrameWriter<OwnedWriteHalf>,
+}
+
+impl Items {
+    /// The next item; the bytes of a chunk are read and dropped.
+    pub async fn next(&mut self) -> FollowItem {
+        let frame = self.frames.next().await.unwrap().expect("an item");
+        let item: FollowItem = shared::wire::decode(&frame.body).unwrap();
+        if let FollowItem::Chunk { len, .. } = &item {
+            let raw = self.frames.next().await.unwrap().expect("its bytes");
+            assert_eq!(raw.body.len(), *len as usize);
+        }
+        item
+    }
+}
+
+fn cut() -> WireError {
+    WireError::failed(shared::protocol::ErrorCode::Internal, "cut")
 }
 
 /// Serves calls when this is the child that [`Served::start`] started.

@@ -76,9 +76,8 @@ fn pairs_of(text: &str) -> impl Iterator<Item = [u8; 2]> {
 }
 
 fn likeness(line: &str, anchor: &str) -> f32 {
-    let cut = |text: &str| text[..text.floor_char_boundary(HINT_LINE_BYTES * 4)].to_owned();
-    let (line, anchor) = (cut(line), cut(anchor));
-    similar::TextDiff::from_chars(line.as_str(), anchor.as_str()).ratio()
+    let cut = |text: &str| text.floor_char_boundary(HINT_LINE_BYTES * 4);
+    super::difference::likeness(&line[..cut(line)], &anchor[..cut(anchor)])
 }
 
 #[cfg(test)]

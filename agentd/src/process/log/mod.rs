@@ -10,6 +10,9 @@
 //! Standard output and standard error are one log; where the stream changes there is a mark in
 //! `<id>.marks`. Nothing of the output is held in memory. `docs/design/014-output.md`.
 //!
+//! Before bytes are dropped they are searched for the first newline, so that the length of a line is
+//! known that goes on where nothing is kept ([`LineEnd`]).
+//!
 //! When a write fails (a full disk) the process goes on: what could not be written counts as
 //! dropped, and the segments before it give way, so that the kept part has one gap, not many.
 
@@ -61,6 +64,7 @@ struct State {
     head_len: u64,
     segments: VecDeque<Segment>,
     marks: u64,
+    line_end: LineEnd,
     closed: bool,
 }
 
@@ -71,7 +75,22 @@ pub struct LogState {
     head_len: u64,
     segments: Vec<Segment>,
     marks: u64,
+    #[serde(default)]
+    line_end: LineEnd,
     closed: bool,
+}
+
+/// Where the line ends that goes on into what was dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LineEnd {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// Not in what was dropped.
+    Beyond,
+    /// At the newline with this offset.
+    At(u64),
 }
 
 /// Bytes `[start, start + len)`.
@@ -100,7 +119,7 @@ impl OutputLog {
     pub fn new(dir: Arc<Path>, id: ProcessId, kept_bytes: u64, budget: Arc<Budget>) -> Arc<Self> {
         let limits = Limits::of(kept_bytes);
         let changed = watch::Sender::new(0);
-        let state = Mutex::default();
+        let state = Mutex::new(State { line_end: LineEnd::Beyond, ..State::default() });
         Arc::new(Self { dir, id, limits, state, changed, budget })
     }
 
@@ -115,8 +134,7 @@ impl OutputLog {
         total: Option<u64>,
         budget: Arc<Budget>,
     ) -> Arc<Self> {
-        let LogState { total, head_len, segments, marks, closed } = files.state(total);
-        let state = State { total, head_len, segments: segments.into(), marks, closed };
+        let state = State::of(files.state(total));
         budget.add(state.kept());
         let changed = watch::Sender::new(state.total);
         let limits = Limits::of(0);
@@ -132,6 +150,7 @@ impl OutputLog {
             head_len: state.head_len,
             segments: state.segments.iter().copied().collect(),
             marks: state.marks,
+            line_end: state.line_end,
             closed: state.closed,
         }
     }
@@ -140,8 +159,8 @@ impl OutputLog {
     pub fn mirror(&self, told: LogState) {
         let mut state = self.lock();
         let before = state.kept();
-        let LogState { total, head_len, segments, marks, closed } = told;
-        *state = State { total, head_len, segments: segments.into(), marks, closed };
+        *state = State::of(told);
+        let total = state.total;
         let now = state.kept();
         drop(state);
         self.budget.add(now.saturating_sub(before));
@@ -193,6 +212,7 @@ impl OutputLog {
         self.remove_file(&self.end_path());
         state.head_len = 0;
         state.marks = 0;
+        state.line_end = LineEnd::Unknown;
     }
 
     /// Bytes on disk.
@@ -240,6 +260,11 @@ impl Limits {
 }
 
 impl State {
+    fn of(told: LogState) -> Self {
+        let LogState { total, head_len, segments, marks, line_end, closed } = told;
+        Self { total, head_len, segments: segments.into(), marks, line_end, closed }
+    }
+
     fn kept(&self) -> u64 {
         self.head_len + self.segments.iter().map(|segment| segment.len).sum::<u64>()
     }
@@ -255,8 +280,8 @@ impl State {
 pub struct LogFiles {
     head: u64,
     marks: u64,
-    /// Where the log ends, once a file was used again.
-    end: Option<u64>,
+    /// Where the log ends, and the line that goes on in what was dropped; once a file was used again.
+    end: Option<(u64, LineEnd)>,
     segments: Vec<(u64, u64)>,
 }
 
@@ -266,7 +291,9 @@ impl LogFiles {
         let mut segments: Vec<Segment> =
             self.segments.iter().map(|&(start, len)| Segment { start, len }).collect();
         segments.sort_by_key(|segment| segment.start);
-        if let Some(end) = self.end {
+        let mut line_end = LineEnd::Unknown;
+        if let Some((end, noted)) = self.end {
+            line_end = noted;
             // A file that was used again may be longer than what was written to it.
             let mut next = end;
             for segment in segments.iter_mut().rev() {
@@ -275,8 +302,9 @@ impl LogFiles {
             }
         }
         let on_disk = segments.last().map_or(self.head, |last| last.start + last.len);
-        let on_disk = on_disk.max(self.end.unwrap_or(0));
+        let on_disk = on_disk.max(self.end.map_or(0, |(end, _)| end));
         LogState {
+            line_end,
             total: total.map_or(on_disk, |total| total.max(on_disk)),
             head_len: self.head,
             segments,
@@ -314,9 +342,28 @@ impl LogFiles {
     }
 }
 
-fn read_end(path: &Path) -> Option<u64> {
+/// What stands in `<id>.end`: where the log ends, and where the line does, each in eight bytes.
+fn encode_end(total: u64, line_end: LineEnd) -> [u8; 16] {
+    let line_end = match line_end {
+        LineEnd::Unknown => 0,
+        LineEnd::Beyond => 1,
+        LineEnd::At(offset) => offset.saturating_add(2),
+    };
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&total.to_le_bytes());
+    bytes[8..].copy_from_slice(&line_end.to_le_bytes());
+    bytes
+}
+
+fn read_end(path: &Path) -> Option<(u64, LineEnd)> {
     let bytes = std::fs::read(path).ok()?;
-    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    let (total, line_end) = bytes.split_first_chunk::<8>()?;
+    let line_end = match u64::from_le_bytes(line_end.try_into().ok()?) {
+        0 => LineEnd::Unknown,
+        1 => LineEnd::Beyond,
+        offset => LineEnd::At(offset - 2),
+    };
+    Some((u64::from_le_bytes(*total), line_end))
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use std::path::Path;
 
 use shared::protocol::process::OutputStream;
 
-use super::{OutputLog, marks};
+use super::{LineEnd, OutputLog, marks};
+
+/// One read in the search for the end of a line.
+const LINE_READ_BYTES: usize = 256 * 1024;
 
 /// A run of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +89,25 @@ impl OutputLog {
             }
         }
         Ok(pieces)
+    }
+
+    /// The offset of the first newline at `offset` or behind it; the end of the log when there is none
+    /// yet, and none when it was dropped and nobody knows. Reads up to there: blocks.
+    pub fn line_end(&self, mut offset: u64) -> io::Result<Option<u64>> {
+        loop {
+            match self.read(offset, LINE_READ_BYTES)? {
+                None => return Ok(Some(offset)),
+                Some(Piece::Bytes { bytes, .. }) => match memchr::memchr(b'\n', &bytes) {
+                    Some(newline) => return Ok(Some(offset + newline as u64)),
+                    None => offset += bytes.len() as u64,
+                },
+                Some(Piece::Gap { to, .. }) => match self.lock().line_end {
+                    LineEnd::At(newline) if newline >= offset => return Ok(Some(newline)),
+                    LineEnd::Beyond => offset = to,
+                    _ => return Ok(None),
+                },
+            }
+        }
     }
 
     /// The stream that wrote the byte at `offset`, and how many bytes from there on it wrote at

@@ -91,6 +91,16 @@ proptest! {
         prop_assert!(log.extent().closed);
         let restored = bench.restore(None);
         assert_log_equals(&restored, &model, kept);
+        // Where the line ends that the head begins, if anybody can know.
+        let head = log.extent().dropped_from;
+        let from = usize::try_from(head).unwrap();
+        let newline = model[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at);
+        let newline = newline.unwrap_or(model.len()) as u64;
+        for log in [&log, &restored] {
+            let found = log.line_end(head).unwrap();
+            prop_assert!(found == Some(newline) || log.lock().line_end == LineEnd::Unknown);
+        }
+        prop_assert_eq!(log.line_end(head).unwrap(), Some(newline));
         prop_assert_eq!(restored.extent(), log.extent());
         // The marks say who wrote each byte.
         let mut at = 0;

@@ -17,10 +17,13 @@ use rustix::pipe::SpliceFlags;
 use shared::protocol::process::OutputStream;
 
 use super::marks;
-use super::{OutputLog, Segment};
+use super::{LineEnd, OutputLog, Segment, encode_end};
 
 /// Bytes that are moved from a pipe at a time: more than the nearest cache holds costs more.
 const SPLICE_BYTES: usize = 256 * 1024;
+
+/// One read in the search for a newline.
+const SEARCH_BYTES: usize = 16 * 1024;
 
 /// Appends to a log. Dropping it closes the log.
 pub struct LogWriter {
@@ -70,7 +73,7 @@ impl LogWriter {
                         tracing::warn!(process.id = %self.log.id, %error, "output is lost");
                     }
                     self.failed = true;
-                    self.lose(rest.len() as u64);
+                    self.lose(rest);
                     rest = &[];
                 }
             }
@@ -156,6 +159,7 @@ impl LogWriter {
             (state.total, self.gives_way(&state.segments))
         };
         let path = log.segment_path(start);
+        self.search(&gone);
         let file = match gone.first() {
             Some(oldest) if oldest.len == log.limits.segment => self.reuse(oldest.start, &path),
             _ => None,
@@ -207,20 +211,27 @@ impl LogWriter {
     }
 
     fn note_end(&mut self, total: u64) {
-        if let Some(end) = &self.end
-            && let Err(error) = end.write_all_at(&total.to_le_bytes(), 0)
-        {
+        let Some(end) = &self.end else { return };
+        let line_end = self.log.lock().line_end;
+        if let Err(error) = end.write_all_at(&encode_end(total, line_end), 0) {
             tracing::warn!(process.id = %self.log.id, %error, "the end of the output is not noted");
         }
     }
 
     /// `bytes` could not be written: they and all segments before them count as dropped.
-    fn lose(&mut self, bytes: u64) {
+    fn lose(&mut self, bytes: &[u8]) {
         let log = Arc::clone(&self.log);
+        let gone: Vec<Segment> = log.lock().segments.iter().copied().collect();
+        self.search(&gone);
         let mut state = log.lock();
-        state.total += bytes;
+        if state.line_end == LineEnd::Beyond
+            && let Some(newline) = memchr::memchr(b'\n', bytes)
+        {
+            state.line_end = LineEnd::At(state.total + newline as u64);
+        }
+        state.total += bytes.len() as u64;
         let total = state.total;
-        let gone = std::mem::take(&mut state.segments);
+        state.segments.clear();
         drop(state);
         log.budget.remove(gone.iter().map(|segment| segment.len).sum());
         self.head_done = true;
@@ -228,6 +239,22 @@ impl LogWriter {
         self.note_end(total);
         for segment in gone {
             log.remove_file(&log.segment_path(segment.start));
+        }
+    }
+
+    /// Looks in segments that are about to be dropped for the end of the line that goes on in them.
+    /// Text has one near; only a line without end costs another read of all its bytes.
+    fn search(&self, gone: &[Segment]) {
+        for segment in gone {
+            if self.log.lock().line_end != LineEnd::Beyond {
+                return;
+            }
+            let found = match first_newline(&self.log.segment_path(segment.start), segment.len) {
+                Ok(None) => LineEnd::Beyond,
+                Ok(Some(at)) => LineEnd::At(segment.start + at),
+                Err(_) => LineEnd::Unknown,
+            };
+            self.log.lock().line_end = found;
         }
     }
 
@@ -277,6 +304,24 @@ impl Drop for LogWriter {
         }
         self.publish();
     }
+}
+
+fn first_newline(path: &Path, len: u64) -> io::Result<Option<u64>> {
+    let file = File::open(path)?;
+    let mut bytes = [0; SEARCH_BYTES];
+    let mut at = 0;
+    while at < len {
+        let most = SEARCH_BYTES.min(usize::try_from(len - at).unwrap_or(SEARCH_BYTES));
+        let read = file.read_at(&mut bytes[..most], at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(newline) = memchr::memchr(b'\n', &bytes[..read]) {
+            return Ok(Some(at + newline as u64));
+        }
+        at += read as u64;
+    }
+    Ok(None)
 }
 
 fn create(path: &Path) -> io::Result<File> {

@@ -22,6 +22,8 @@ struct Line {
     number: Option<u64>,
     offset: u64,
     bytes: Vec<u8>,
+    /// Without the newline.
+    len: u64,
 }
 
 struct Grep {
@@ -108,9 +110,11 @@ impl Lines {
                 None => (part, false),
             };
             let number = self.number;
-            let line = self.line.get_or_insert_with(|| Line { number, offset, bytes: Vec::new() });
+            let line =
+                self.line.get_or_insert_with(|| Line { number, offset, bytes: Vec::new(), len: 0 });
             let room = LINE_SEARCHED_BYTES - line.bytes.len();
             line.bytes.extend_from_slice(&content[..content.len().min(room)]);
+            line.len += content.len() as u64;
             offset += part.len() as u64;
             if ended
                 && let Some(line) = self.finish()
@@ -150,8 +154,9 @@ impl Grep {
                 self.before.pop_front();
             }
             let mut line = line;
-            // As much as would be shown, and the byte that says that there is more.
+            // As much as would be shown, and a byte that says that there is more.
             line.bytes.truncate(MODEL_OUTPUT_LINE_BYTES + 1);
+            line.bytes.shrink_to_fit();
             self.before.push_back(line);
         }
         true
@@ -161,7 +166,8 @@ impl Grep {
         let number = line.number.map_or_else(|| "?".to_owned(), |number| number.to_string());
         self.builder.label(&format!("{number}{mark}{}{mark} ", line.offset));
         self.builder.bytes(&line.bytes);
+        self.builder.line_rest(line.len - line.bytes.len() as u64);
         self.builder.bytes(b"\n");
-        self.shown_to = line.offset + line.bytes.len() as u64 + 1;
+        self.shown_to = line.offset + line.len + 1;
     }
 }

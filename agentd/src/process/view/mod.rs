@@ -122,7 +122,7 @@ fn check_range(field: &'static str, value: u64, min: u64, max: u64) -> Result<()
 fn head_tail(log: &OutputLog, head: u64, tail: u64, is_final: bool) -> Result<Rendered, ViewError> {
     let total = log.extent().total;
     if total <= head + tail {
-        return Ok(compose(log.read_range(0, total)?, 0, total, is_final));
+        return Ok(compose(log, log.read_range(0, total)?, 0, total, is_final)?);
     }
     let mut pieces = log.read_range(0, head)?;
     end_at_line(&mut pieces);
@@ -132,7 +132,7 @@ fn head_tail(log: &OutputLog, head: u64, tail: u64, is_final: bool) -> Result<Re
     let tail_start = after.first().map_or(total, start_of);
     pieces.push(Piece::Gap { from: head_end, to: tail_start });
     pieces.extend(after);
-    Ok(compose(pieces, 0, total, is_final))
+    Ok(compose(log, pieces, 0, total, is_final)?)
 }
 
 fn from(log: &OutputLog, offset: u64, limit: u64, is_final: bool) -> Result<Rendered, ViewError> {
@@ -155,7 +155,7 @@ fn from(log: &OutputLog, offset: u64, limit: u64, is_final: bool) -> Result<Rend
         end_at_line(&mut pieces);
     }
     let end = pieces.last().map_or(start, end_of);
-    Ok(compose(pieces, start, end, is_final && end == total))
+    Ok(compose(log, pieces, start, end, is_final && end == total)?)
 }
 
 fn tail_lines(log: &OutputLog, lines: u32, is_final: bool) -> Result<Rendered, ViewError> {
@@ -183,11 +183,17 @@ fn tail_lines(log: &OutputLog, lines: u32, is_final: bool) -> Result<Rendered, V
     if start > 0 {
         pieces.insert(0, Piece::Gap { from: 0, to: start });
     }
-    Ok(compose(pieces, 0, total, is_final))
+    Ok(compose(log, pieces, 0, total, is_final)?)
 }
 
 /// Text of `pieces`, which cover `[start, end)` without holes.
-fn compose(mut pieces: Vec<Piece>, start: u64, end: u64, is_final: bool) -> Rendered {
+fn compose(
+    log: &OutputLog,
+    mut pieces: Vec<Piece>,
+    start: u64,
+    end: u64,
+    is_final: bool,
+) -> io::Result<Rendered> {
     let mut next_offset = end;
     if !is_final && let Some(Piece::Bytes { offset, bytes }) = pieces.last_mut() {
         // The rest of this character is still to come.
@@ -202,7 +208,7 @@ fn compose(mut pieces: Vec<Piece>, start: u64, end: u64, is_final: bool) -> Rend
             Piece::Bytes { offset, bytes } => {
                 let skip = if *offset > at { continuation_prefix(bytes) } else { 0 };
                 if *offset > at {
-                    builder.gap(at, *offset + skip as u64);
+                    gap(log, &mut builder, at, *offset + skip as u64)?;
                 }
                 let before_gap = matches!(pieces.get(index + 1), Some(Piece::Gap { .. }));
                 let cut = if before_gap { incomplete_suffix(bytes) } else { 0 };
@@ -213,9 +219,20 @@ fn compose(mut pieces: Vec<Piece>, start: u64, end: u64, is_final: bool) -> Rend
         }
     }
     if at < next_offset {
-        builder.gap(at, next_offset);
+        gap(log, &mut builder, at, next_offset)?;
     }
-    builder.finish(next_offset)
+    Ok(builder.finish(next_offset))
+}
+
+/// Tells that `[from, to)` is not shown, and how long the line is that goes on there.
+fn gap(log: &OutputLog, builder: &mut TextBuilder, from: u64, to: u64) -> io::Result<()> {
+    if builder.is_cut()
+        && let Some(end) = log.line_end(from)?
+    {
+        builder.line_goes_on(end - from);
+    }
+    builder.gap(from, to);
+    Ok(())
 }
 
 fn start_of(piece: &Piece) -> u64 {

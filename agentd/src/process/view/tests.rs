@@ -66,6 +66,27 @@ fn a_long_line_is_cut_with_its_length_and_the_next_is_shown() {
 }
 
 #[test]
+fn a_line_that_goes_on_where_nothing_is_kept_tells_its_length() {
+    let long = |len: usize| format!("{}\nnext\n", "x".repeat(len));
+    let window = OutputWindow::HeadTail { head_bytes: Some(4_096), tail_bytes: Some(16) };
+    let text = |kept, output: &str| {
+        render(&log_of(kept, output.as_bytes()).log, &window, true).unwrap().text
+    };
+    // Kept whole and not shown; dropped without its end; dropped with it.
+    for (kept, len) in [(MIB, 300_000), (64_000, 300_000), (64_000, 100_000)] {
+        let cut = format!(" [… {} more bytes in this line]\n[… ", len - 2_048);
+        let mut output = long(len);
+        assert!(text(kept, &output).contains(&cut), "{kept} {len}: {}", text(kept, &output));
+        assert!(text(kept, &output).ends_with("\nnext\n"));
+        output.push_str(&"more\n".repeat(50_000));
+        assert!(text(kept, &output).contains(&cut), "{kept} {len} and more lines");
+    }
+    // A line without end is as long as it is by now.
+    let cut = format!(" [… {} more bytes in this line]\n[… ", 300_000 - 2_048);
+    assert!(text(64_000, &"x".repeat(300_000)).contains(&cut));
+}
+
+#[test]
 fn a_character_that_is_half_written_waits_for_its_rest() {
     let bench = log_of(MIB, "ab€".as_bytes().split_last().unwrap().1);
     let window = OutputWindow::From { offset: 0, limit_bytes: 100 };
@@ -133,6 +154,16 @@ fn grep_gives_numbers_offsets_and_context() {
     let first = grep(output, "^f", 0, 1).unwrap();
     assert_eq!((first.text.as_str(), first.next_offset), ("4:14: four\n", 19));
     assert_eq!(grep(output, "no such", 3, 10).unwrap().text, "");
+}
+
+#[test]
+fn grep_tells_the_length_of_a_line_that_is_searched_in_part() {
+    let output = format!("first\nfound {}\nlast\n", "x".repeat(3_000_000));
+    let window = OutputWindow::Grep { pattern: "found".to_owned(), context: 1, limit: 1 };
+    let view = render(&log_of(16 * MIB, output.as_bytes()).log, &window, true).unwrap();
+    assert!(view.text.starts_with("1-0- first\n2:6: found xxx"), "{}", &view.text[..40]);
+    let end = format!(" [… {} more bytes in this line]\n3-3000013- last\n", 3_000_006 - 2_048);
+    assert!(view.text.ends_with(&end), "{}", &view.text[view.text.len() - 100..]);
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub(super) struct TextBuilder {
     line_bytes: usize,
     /// Bytes of the current line that are not.
     line_cut_bytes: u64,
+    /// Bytes of the current line that come in a gap behind it, where they are counted.
+    line_beyond_bytes: u64,
 }
 
 impl TextBuilder {
@@ -23,7 +25,23 @@ impl TextBuilder {
             lines_cut: 0,
             line_bytes: 0,
             line_cut_bytes: 0,
+            line_beyond_bytes: 0,
         }
+    }
+
+    /// Whether the current line is longer than what is shown of it.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.line_cut_bytes > 0
+    }
+
+    /// The current line has `bytes` more, which are in the gap that follows.
+    pub(super) fn line_goes_on(&mut self, bytes: u64) {
+        self.line_beyond_bytes = bytes;
+    }
+
+    /// The current line has `bytes` more, which nobody has read.
+    pub(super) fn line_rest(&mut self, bytes: u64) {
+        self.line_cut_bytes += bytes;
     }
 
     /// Adds output. What is not UTF-8 becomes the replacement character.
@@ -88,12 +106,13 @@ impl TextBuilder {
 
     fn end_line(&mut self) {
         if self.line_cut_bytes > 0 {
-            let cut = self.line_cut_bytes;
-            self.text.push_str(&format!(" [… {cut} more bytes in this line]"));
-            self.omitted_bytes += cut;
+            let more = self.line_cut_bytes + self.line_beyond_bytes;
+            self.text.push_str(&format!(" [… {more} more bytes in this line]"));
+            self.omitted_bytes += self.line_cut_bytes;
             self.lines_cut += 1;
         }
         self.line_bytes = 0;
         self.line_cut_bytes = 0;
+        self.line_beyond_bytes = 0;
     }
 }
