@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentd::state_dir::{StateDir, WorkspaceFile};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use controlplane::fleet::{
     CallError, CertificateAuthority, Deadline, Fleet, JoinTokens, Listener, ListenerOptions,
     ListenerParts, Operation, WorkspaceLink,
@@ -15,10 +15,13 @@ use controlplane::fleet::{
 use controlplane::secrets::SecretBox;
 use controlplane::store::{DatabaseUrl, NewWorkspace, Store};
 use shared::clock::{Clock, SystemClock};
-use shared::ids::{IdSource, InstanceId, OpId, SystemIds};
+use shared::ids::{IdSource, InstanceId, OpId, ProcessId, SystemIds};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::Method;
 use shared::protocol::call::Fence;
+use shared::protocol::process::{
+    FollowOutput, GetProcess, ProcessView, Program, ReadOutput, StartProcess, Stdin, WaitProcess,
+};
 
 /// How long a daemon may take to connect before it counts as gone: it begins with replaying its
 /// records on a machine that does much else.
@@ -140,6 +143,59 @@ impl Remote {
         }
     }
 
+    /// Starts a program; its id.
+    pub async fn start(&self, request: StartProcess) -> Result<ProcessId> {
+        let process_id = self.ids.id();
+        let request = StartProcess { process_id, ..request };
+        Ok(self.operate(self.op(), &request).await?.process_id)
+    }
+
+    /// Starts a shell command; its id.
+    pub async fn shell(&self, command: &str) -> Result<ProcessId> {
+        self.start(shell(command)).await
+    }
+
+    /// A process as it is.
+    pub async fn view(&self, process_id: ProcessId) -> Result<ProcessView> {
+        Ok(self.read(&GetProcess { process_id }).await?)
+    }
+
+    /// A process at its end.
+    pub async fn ended(&self, process_id: ProcessId) -> Result<ProcessView> {
+        Ok(self.read(&WaitProcess { process_id, timeout_ms: 50_000 }).await?)
+    }
+
+    /// What is kept of the output of a process that has ended: before what was dropped, and after.
+    pub async fn output(&self, process_id: ProcessId) -> Result<(Vec<u8>, Vec<u8>)> {
+        let view = self.view(process_id).await?;
+        let has_gap = view.dropped_to > view.dropped_from;
+        let head_end = if has_gap { view.dropped_from } else { view.output_total };
+        let head = self.bytes(process_id, 0, head_end).await?;
+        let tail_start = if has_gap { view.dropped_to } else { view.output_total };
+        Ok((head, self.bytes(process_id, tail_start, view.output_total).await?))
+    }
+
+    /// Waits until there is output at that offset.
+    pub async fn first_output(&self, from: &FollowOutput) -> Result<()> {
+        let (_, mut stream) = self.link.follow(from).await?;
+        stream.next().await?.context("it ended without a word")?;
+        Ok(())
+    }
+
+    async fn bytes(&self, process_id: ProcessId, from: u64, to: u64) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut offset = from;
+        while offset < to {
+            let page = ReadOutput { process_id, offset, limit_bytes: to - offset, from_end: false };
+            let (head, body) = self.link.read_raw(&page, Deadline::NONE).await?;
+            let bytes = body.collect(head.len).await?;
+            ensure!(!bytes.is_empty(), "nothing at {offset} of {to}");
+            offset += bytes.len() as u64;
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all)
+    }
+
     /// Does something once, as the control plane does: with the same id until there is an answer.
     pub async fn operate<M: Method>(
         &self,
@@ -156,5 +212,18 @@ impl Remote {
                 answer => return answer,
             }
         }
+    }
+}
+
+/// A request to run a shell command; its id is chosen at the start.
+pub fn shell(command: &str) -> StartProcess {
+    StartProcess {
+        process_id: ProcessId::from_ulid(SystemIds::new().ulid()),
+        program: Program::Shell { command: command.to_owned() },
+        cwd: None,
+        env: Default::default(),
+        stdin: Stdin::Closed,
+        chat_id: None,
+        output_kept_bytes: None,
     }
 }

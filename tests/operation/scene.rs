@@ -5,10 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use shared::ids::ProcessId;
-use shared::protocol::process::{
-    GetProcess, OutputWindow, ProcessView, Program, StartProcess, Stdin, ViewOutput, WaitProcess,
-};
 use tests::fleet::{FleetWorld, Remote};
 use tests::programs::bin_dir;
 use tests::systemd::Systemd;
@@ -114,34 +110,5 @@ impl Scene {
     /// The main process's pid, outside.
     pub fn main_pid(&self) -> Result<u32> {
         self.systemd.pid_outside(self.systemd.show(UNIT)?.number("MainPID"))
-    }
-
-    /// Starts a shell command.
-    pub async fn shell(&self, command: &str) -> Result<ProcessId> {
-        let process_id: ProcessId = self.remote.ids().id();
-        let request = StartProcess {
-            process_id,
-            program: Program::Shell { command: command.to_owned() },
-            cwd: None,
-            env: Default::default(),
-            stdin: Stdin::Closed,
-            chat_id: None,
-            output_kept_bytes: None,
-        };
-        self.remote.operate(self.remote.op(), &request).await?;
-        Ok(process_id)
-    }
-
-    pub async fn view(&self, process_id: ProcessId) -> Result<ProcessView> {
-        Ok(self.remote.read(&GetProcess { process_id }).await?)
-    }
-
-    pub async fn ended(&self, process_id: ProcessId) -> Result<ProcessView> {
-        Ok(self.remote.read(&WaitProcess { process_id, timeout_ms: 50_000 }).await?)
-    }
-
-    pub async fn text(&self, process_id: ProcessId) -> Result<String> {
-        let window = OutputWindow::HeadTail { head_bytes: Some(50_000), tail_bytes: Some(50_000) };
-        Ok(self.remote.read(&ViewOutput { process_id, window }).await?.text)
     }
 }

@@ -31,17 +31,17 @@ async fn processes_outlive_kill_watchdog_upgrade_and_stop_of_the_service() -> Re
     let shown = scene.systemd.show(UNIT)?;
     ensure!(shown.get("StatusText").contains("connected to 127.0.0.1"), "{shown:?}");
     ensure!(shown.get("KillMode") == "process" && shown.get("Delegate") == "yes", "{shown:?}");
-    let worker = scene.shell(WORKER).await?;
+    let worker = scene.remote.shell(WORKER).await?;
 
     let before = scene.remote.instance();
     kill(scene.main_pid()?, nix::sys::signal::Signal::SIGKILL)?;
     let killed = scene.remote.another(before).await?;
-    ensure!(scene.view(worker).await?.state == ProcessState::Running, "killed");
+    ensure!(scene.remote.view(worker).await?.state == ProcessState::Running, "killed");
 
     // It hangs: nobody feeds the watchdog, systemd ends it and starts another.
     kill(scene.main_pid()?, nix::sys::signal::Signal::SIGSTOP)?;
     let hung = scene.remote.another(Some(killed)).await?;
-    ensure!(scene.view(worker).await?.state == ProcessState::Running, "hung");
+    ensure!(scene.remote.view(worker).await?.state == ProcessState::Running, "hung");
     ensure!(scene.systemd.show(UNIT)?.number("NRestarts") == 2);
 
     // Another file, other bytes, the same program.
@@ -52,7 +52,7 @@ async fn processes_outlive_kill_watchdog_upgrade_and_stop_of_the_service() -> Re
     scene.install(&copy)?;
     scene.systemd.must(&["restart", UNIT])?;
     let upgraded = scene.remote.another(Some(hung)).await?;
-    ensure!(scene.view(worker).await?.state == ProcessState::Running, "upgraded");
+    ensure!(scene.remote.view(worker).await?.state == ProcessState::Running, "upgraded");
     let exe = std::fs::read_link(format!("/proc/{}/exe", scene.main_pid()?))?;
     ensure!(exe == binary, "the new file runs: {exe:?}");
 
@@ -63,9 +63,9 @@ async fn processes_outlive_kill_watchdog_upgrade_and_stop_of_the_service() -> Re
     ensure!(std::fs::read_to_string(scene.root().join("left"))? == "now\n");
     scene.systemd.must(&["start", UNIT])?;
     scene.remote.another(Some(upgraded)).await?;
-    let ended = scene.ended(worker).await?;
+    let ended = scene.remote.ended(worker).await?;
     ensure!(is_exit_7(&ended.state), "{ended:?}");
-    ensure!(scene.text(worker).await? == "up\nbye\n");
+    ensure!(scene.remote.output(worker).await?.0 == b"up\nbye\n");
     Ok(())
 }
 

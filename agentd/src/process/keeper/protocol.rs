@@ -18,6 +18,17 @@ use crate::process::log::LogState;
 
 /// Of this file. Raised when a message gets a new meaning, which it should not.
 pub(in crate::process) const VERSION: u16 = 1;
+/// [`VERSION`]; in a debug build another one when `HOLDFAST_KEEPER_VERSION` asks for it, so that a
+/// test has neighbours of other versions.
+pub(super) fn own_version() -> u16 {
+    #[cfg(debug_assertions)]
+    if let Some(asked) = std::env::var("HOLDFAST_KEEPER_VERSION").ok().and_then(|v| v.parse().ok())
+    {
+        return asked;
+    }
+    VERSION
+}
+
 /// Statuses that a keeper sends before the daemon has seen the first of them.
 pub(super) const UNSEEN_MAX: u32 = 4;
 

@@ -23,7 +23,7 @@ use super::image::{Head, Image};
 use super::input::Input;
 use super::link::{Gone, Link, Request};
 use super::machine::{Effect, Event, KeeperMachine, Phase};
-use super::protocol::{Leader, Life, Refusal, Said, Status, VERSION};
+use super::protocol::{Leader, Life, Refusal, Said, Status, own_version};
 use super::record::{self, Note, Usage};
 use crate::process::log::{Budget, LogWriter, OutputLog};
 use crate::process::tree;
@@ -384,7 +384,7 @@ impl Keeper {
 
     fn greet(&mut self) {
         let hello = Said::Hello {
-            version: VERSION,
+            version: own_version(),
             process: self.head.process,
             keeper: std::process::id(),
             has_input: self.input.is_open(),
