@@ -22,6 +22,7 @@ use crate::chat::hints::Hints;
 use crate::chat::list::ListHub;
 use crate::chat::service::ChatService;
 use crate::chat::stored_models::StoredModels;
+use crate::chat::stored_results::StoredResults;
 use crate::chat::worker::Worker;
 use crate::chat::workspace_tools::WorkspaceTools;
 use crate::chat::{Engine, EngineParts};
@@ -211,10 +212,11 @@ impl App {
             registry.clone(),
         );
         let catalogue = Arc::new(Catalogue::new());
+        let tools = WorkspaceTools::new(catalogue, fleet.clone(), Arc::clone(&ids));
         let engine = Engine::new(EngineParts {
             store: store.clone(),
             models: Arc::new(models),
-            tools: Arc::new(WorkspaceTools::new(catalogue, fleet.clone(), Arc::clone(&ids))),
+            tools: Arc::new(StoredResults::new(Arc::new(tools), store.chats.clone())),
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             seed: u64::from_le_bytes(seed()?),

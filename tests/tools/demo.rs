@@ -58,6 +58,7 @@ async fn play(world: &World, said: &str) -> (Vec<Part>, String) {
 /// One model call; none: it failed on purpose.
 async fn step(provider: &dyn Provider, history: &[PromptMessage]) -> Option<Vec<StoredPart>> {
     let prompt = Prompt {
+        ask: None,
         model: "scripted".to_owned(),
         system: String::new(),
         messages: history.to_vec(),

@@ -74,11 +74,57 @@ pub enum Part {
     },
     /// A remark of the system in the place where it happened, such as "interrupted".
     Notice {
-        /// Stable: `interrupted`, `step_limit`, `fallback`, `outcome_unknown`.
+        /// Stable: `interrupted`, `step_limit`, `fallback`, `outcome_unknown`, `compact`.
         code: String,
         /// For people.
         text: String,
     },
+    /// The history before this place was made shorter for the model; people still see all of it.
+    Compaction {
+        /// What was done.
+        #[serde(flatten)]
+        mark: Compaction,
+    },
+}
+
+/// What a compaction did. It is a message of its own, and the prompt follows from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Compaction {
+    /// How the history was made shorter.
+    pub method: CompactionMethod,
+    /// Why it was made shorter.
+    pub reason: CompactionReason,
+    /// The last message that it covers, by `seq`.
+    pub through_seq: i64,
+    /// What the model wrote of it; empty where tool outputs alone were left out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
+    /// Tokens of the prompt before, as far as known.
+    pub tokens_before: u64,
+    /// Tokens of the prompt after it, estimated.
+    pub tokens_after: u64,
+}
+
+/// How a history is made shorter for the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompactionMethod {
+    /// Old outputs of tools are stubs that `read_result` opens again.
+    Prune,
+    /// A summary stands for everything that it covers.
+    Summary,
+}
+
+/// Why a history is made shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompactionReason {
+    /// The prompt reached its share of the model's window.
+    Threshold,
+    /// Somebody asked for it.
+    Asked,
+    /// The provider refused the prompt as too long.
+    Exceeded,
 }
 
 impl Part {
@@ -223,4 +269,20 @@ pub struct Usage {
     pub reasoning: u64,
     /// `provider`, or `unknown` where the provider sent none or nonsense.
     pub source: String,
+}
+
+impl Usage {
+    /// Whether the provider counted, and the counts can be true.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.source == "provider"
+    }
+
+    /// Tokens of the prompt and of the answer: what the window held at the end of the call.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        [self.input, self.cache_read, self.cache_write, self.output]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
 }

@@ -331,7 +331,7 @@ pub struct PreviewPart {
     pub seq: u64,
     /// Which part of the preview, from 0.
     pub index: u32,
-    /// `text`, `reasoning`, `tool_call` or `tool_result`.
+    /// `text`, `reasoning`, `tool_call`, `tool_result` or `compaction`.
     pub kind: PreviewKind,
     /// For `tool_call` and `tool_result`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -359,6 +359,8 @@ pub enum PreviewKind {
     ToolCall,
     /// A tool that runs (deltas: its live output) or has answered (value).
     ToolResult,
+    /// The history is being summarised (deltas: the summary).
+    Compaction,
 }
 
 /// The head of a chat, as lists and the `chat` event show it.

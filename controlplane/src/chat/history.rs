@@ -8,11 +8,14 @@
 use serde_json::{Value, json};
 
 use super::content::{Part, Role, StoredPart};
+use super::context::marks::{Marks, mark};
+use super::context::repair::missing;
+use super::context::{Dialect, repair, stub, summary, words};
 use crate::llm::PromptMessage;
 use crate::store::chats::MessageRow;
 
 /// Most of a tool's result that a model is shown, in bytes of JSON.
-const RESULT_SHOWN_BYTES: usize = 64 * 1024;
+pub(in crate::chat) const RESULT_SHOWN_BYTES: usize = 64 * 1024;
 /// A context window's tokens are about this many bytes each.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -28,8 +31,26 @@ pub struct Reader<'a> {
 /// The history as the model gets it.
 #[must_use]
 pub fn messages(history: &[MessageRow], reader: Reader<'_>) -> Vec<PromptMessage> {
-    let rows: Vec<&MessageRow> = history.iter().filter(|row| !row.removed).collect();
+    let marks = Marks::of(history);
+    shown(history, marks, reader)
+}
+
+/// The history with every long output of a tool as a stub, for a prompt that must be small.
+#[must_use]
+pub fn messages_pruned(history: &[MessageRow], reader: Reader<'_>) -> Vec<PromptMessage> {
+    let marks = Marks { pruned_through: i64::MAX, ..Marks::of(history) };
+    shown(history, marks, reader)
+}
+
+fn shown(history: &[MessageRow], marks: Marks<'_>, reader: Reader<'_>) -> Vec<PromptMessage> {
+    let covered = marks.covered_through();
+    let is_shown = |row: &&MessageRow| !row.removed && row.seq > covered && mark(row).is_none();
+    let rows: Vec<&MessageRow> = history.iter().filter(is_shown).collect();
     let mut prompt = Vec::with_capacity(rows.len() + 1);
+    if let Some(mark) = marks.summary {
+        let opening = summary::opening(mark, &words::kept(history, covered));
+        push(&mut prompt, Role::User, opening);
+    }
     for (at, row) in rows.iter().enumerate() {
         match row.role {
             Role::User => {
@@ -39,7 +60,7 @@ pub fn messages(history: &[MessageRow], reader: Reader<'_>) -> Vec<PromptMessage
             Role::Assistant => {
                 let parts: Vec<StoredPart> =
                     row.content.iter().filter_map(|stored| said(row, stored, reader)).collect();
-                let results = results_of(&parts, &rows[at + 1..], reader);
+                let results = results_of(&parts, &rows[at + 1..], marks, reader);
                 push(&mut prompt, Role::Assistant, parts);
                 push(&mut prompt, Role::Tool, results);
                 push(&mut prompt, Role::User, remarks(row));
@@ -48,7 +69,7 @@ pub fn messages(history: &[MessageRow], reader: Reader<'_>) -> Vec<PromptMessage
             Role::Tool => {}
         }
     }
-    prompt
+    repair(prompt, Dialect::of(reader.kind))
 }
 
 fn push(prompt: &mut Vec<PromptMessage>, role: Role, parts: Vec<StoredPart>) {
@@ -78,18 +99,26 @@ fn said(row: &MessageRow, stored: &StoredPart, reader: Reader<'_>) -> Option<Sto
         },
         // Thinking without its signature is of no use to any provider.
         Part::Text { .. } | Part::Reasoning { .. } => return None,
-        Part::ToolResult { .. } | Part::Notice { .. } => return None,
+        Part::ToolResult { .. } | Part::Notice { .. } | Part::Compaction { .. } => return None,
     };
     Some(part.into())
 }
 
 /// One result for each call in `parts`: what was stored before the model spoke again, or an error.
-fn results_of(parts: &[StoredPart], after: &[&MessageRow], reader: Reader<'_>) -> Vec<StoredPart> {
-    let stored: Vec<&Part> = after
+fn results_of(
+    parts: &[StoredPart],
+    after: &[&MessageRow],
+    marks: Marks<'_>,
+    reader: Reader<'_>,
+) -> Vec<StoredPart> {
+    let stored: Vec<(&Part, bool)> = after
         .iter()
         .take_while(|row| row.role != Role::Assistant)
         .filter(|row| row.role == Role::Tool)
-        .flat_map(|row| row.content.iter().map(|stored| &stored.part))
+        .flat_map(|row| {
+            let pruned = row.seq <= marks.pruned_through;
+            row.content.iter().map(move |stored| (&stored.part, pruned))
+        })
         .collect();
     let calls = parts.iter().filter_map(|stored| match &stored.part {
         Part::ToolCall { tool_call_id, name, .. } => Some((tool_call_id, name)),
@@ -97,44 +126,50 @@ fn results_of(parts: &[StoredPart], after: &[&MessageRow], reader: Reader<'_>) -
     });
     calls
         .map(|(id, name)| {
-            let found = stored.iter().find(
-                |part| matches!(part, Part::ToolResult { tool_call_id, .. } if tool_call_id == id),
-            );
+            let found = stored.iter().find(|(part, _)| {
+                matches!(part, Part::ToolResult { tool_call_id, .. } if tool_call_id == id)
+            });
             match found {
-                Some(part) => shown(part, reader).into(),
+                Some((part, pruned)) => result(part, *pruned, reader).into(),
                 None => missing(id, name).into(),
             }
         })
         .collect()
 }
 
-fn missing(id: &str, name: &str) -> Part {
-    Part::ToolResult {
-        tool_call_id: id.to_owned(),
-        name: name.to_owned(),
-        result: json!({ "error": { "code": "no_result", "message": "This call has no result." } }),
-        is_error: true,
-        duration_ms: 0,
-    }
-}
-
 /// A result within what the model may be shown.
-fn shown(part: &Part, reader: Reader<'_>) -> Part {
+fn result(part: &Part, pruned: bool, reader: Reader<'_>) -> Part {
     let mut part = part.clone();
-    if let Part::ToolResult { result, duration_ms, .. } = &mut part {
+    if let Part::ToolResult { tool_call_id, result, duration_ms, .. } = &mut part {
         // Not for the model, and nothing that should differ between two equal histories.
         *duration_ms = 0;
+        if pruned && let Some(stub) = stub::stub(tool_call_id, &result_text(result)) {
+            *result = Value::String(stub);
+            return part;
+        }
         let half = reader.context_limit.map_or(u64::MAX, |tokens| tokens * BYTES_PER_TOKEN / 2);
         let limit = RESULT_SHOWN_BYTES.min(usize::try_from(half).unwrap_or(usize::MAX)).max(1_024);
-        let text = match &*result {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+        let text = result_text(result);
         if text.len() > limit {
             *result = Value::String(head_and_tail(&text, limit));
         }
     }
     part
+}
+
+/// Bytes of a result as a model would see it whole, about.
+pub(in crate::chat) fn result_bytes(result: &Value) -> usize {
+    match result {
+        Value::String(text) => text.len(),
+        other => other.to_string().len(),
+    }
+}
+
+fn result_text(result: &Value) -> std::borrow::Cow<'_, str> {
+    match result {
+        Value::String(text) => text.as_str().into(),
+        other => other.to_string().into(),
+    }
 }
 
 /// The first two thirds and the last third of `limit` bytes, and how much is between.
@@ -236,13 +271,14 @@ mod tests {
     #[test]
     fn a_repeated_call_id_gets_the_result_of_its_own_step() {
         let history = [
+            row(Role::User, vec![text("go")]),
             row(Role::Assistant, vec![call("call_0")]),
             row(Role::Tool, vec![result("call_0", json!("first"))]),
             row(Role::Assistant, vec![call("call_0")]),
             row(Role::Tool, vec![result("call_0", json!("second"))]),
         ];
         let prompt = messages(&history, READER);
-        let results: Vec<&Part> = [1, 3].map(|at: usize| &prompt[at].parts[0].part).into();
+        let results: Vec<&Part> = [2, 4].map(|at: usize| &prompt[at].parts[0].part).into();
         assert!(matches!(results[0], Part::ToolResult { result, .. } if result == "first"));
         assert!(matches!(results[1], Part::ToolResult { result, .. } if result == "second"));
     }
@@ -265,10 +301,12 @@ mod tests {
         };
         let mut answer = row(Role::Assistant, vec![stored, text("yes")]);
         answer.raw_kind = Some("anthropic".into());
-        let own = messages(std::slice::from_ref(&answer), READER);
-        assert!(own[0].parts[0].raw.is_some());
-        let other = messages(&[answer], Reader { kind: "openai", ..READER });
-        assert_eq!(plain(&other), json!([["assistant", [{"type": "text", "text": "yes"}]]]));
+        let asked = row(Role::User, vec![text("go")]);
+        let history = [asked, answer];
+        let own = messages(&history, READER);
+        assert!(own[1].parts[0].raw.is_some());
+        let other = messages(&history, Reader { kind: "openai", ..READER });
+        assert_eq!(plain(&other[1..]), json!([["assistant", [{"type": "text", "text": "yes"}]]]));
     }
 
     #[test]
@@ -293,12 +331,13 @@ mod tests {
     fn a_long_result_is_cut_in_its_middle_and_fits_half_a_small_window() {
         let long = "é".repeat(100_000);
         let history = [
+            row(Role::User, vec![text("go")]),
             row(Role::Assistant, vec![call("a")]),
             row(Role::Tool, vec![result("a", json!(long))]),
         ];
         for (context_limit, limit) in [(None, RESULT_SHOWN_BYTES), (Some(4_000), 8_000)] {
             let prompt = messages(&history, Reader { context_limit, ..READER });
-            let Part::ToolResult { result: Value::String(text), .. } = &prompt[1].parts[0].part
+            let Part::ToolResult { result: Value::String(text), .. } = &prompt[2].parts[0].part
             else {
                 panic!("a cut result is a text")
             };

@@ -10,6 +10,7 @@
 pub mod actions;
 pub mod client;
 pub mod content;
+pub mod context;
 pub mod engine;
 pub mod event;
 pub mod hints;
@@ -23,6 +24,7 @@ mod runner;
 pub mod service;
 mod stored;
 pub mod stored_models;
+pub mod stored_results;
 pub mod stream;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,8 @@ use shared::lifecycle::Lifecycle;
 use tokio::sync::oneshot;
 
 use super::content::Part;
+use super::context::is_compactable;
+use super::context::marks::COMPACT_REQUEST;
 use super::event::{Cursor, InvalidCursor};
 use super::hints::Hints;
 use super::machine::{Busy, UserMessage};
@@ -208,6 +210,27 @@ impl ChatService {
     pub async fn interrupt(&self, user: UserId, chat: ChatId) -> Result<ChatRow, StoreError> {
         self.own(user, chat).await?;
         self.change(move |store| async move { store.interrupt(chat).await }).await
+    }
+
+    /// Asks for a shorter history: at once, or after the running tools. False: there is nothing to
+    /// make shorter.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`]: archived, or the queue is full.
+    pub async fn compact(
+        &self,
+        user: UserId,
+        chat: ChatId,
+        wish: String,
+    ) -> Result<bool, StoreError> {
+        self.own(user, chat).await?;
+        if !is_compactable(&self.store.history(chat).await?) {
+            return Ok(false);
+        }
+        let asked = Part::Notice { code: COMPACT_REQUEST.to_owned(), text: wish };
+        let say = Say { content: vec![asked], model_id: None, busy: Busy::Steer, key: None };
+        self.send(user, chat, say).await?;
+        Ok(true)
     }
 
     /// Archives the chat, or takes it back.

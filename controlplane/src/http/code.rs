@@ -132,6 +132,8 @@ codes! {
     ChatRequiresAction = "chat_requires_action", CONFLICT, "The chat waits for an answer";
     /// The queue has no room.
     QueueFull = "queue_full", CONFLICT, "The queue is full";
+    /// The history has nothing that a summary could stand for.
+    NothingToCompact = "nothing_to_compact", CONFLICT, "There is nothing to compact";
     /// There is no model to answer with.
     NoModel = "no_model", CONFLICT, "No model is set up";
     /// An address that the server may not call.

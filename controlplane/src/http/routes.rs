@@ -72,6 +72,7 @@ fn writing() -> OpenApiRouter<App> {
         .routes(routes!(chats::archive_chat))
         .routes(routes!(chats::unarchive_chat))
         .routes(routes!(chats::interrupt_chat))
+        .routes(routes!(chats::compact_chat))
         .routes(routes!(chats::delete_queued))
         .routes(routes!(chats::promote_queued))
         .routes(routes!(chats::edit_queued))

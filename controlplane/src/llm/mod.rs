@@ -48,6 +48,9 @@ pub struct Prompt {
     pub system: String,
     /// The history, already valid for every provider: each tool call has its result.
     pub messages: Vec<PromptMessage>,
+    /// Asked after the history in this call alone, as a person would; it begins no turn, so that
+    /// everything before it goes out with the bytes of the call before.
+    pub ask: Option<String>,
     /// Tools in a fixed order.
     pub tools: Vec<ToolSpec>,
     /// Most output tokens.
@@ -250,6 +253,20 @@ pub trait Provider: Send + Sync {
 
     /// Models that the provider offers, for the settings page; empty where it does not say.
     async fn models(&self) -> Result<Vec<String>, ProviderError>;
+}
+
+/// The body that a provider of this kind is sent for `prompt`: the very bytes.
+#[must_use]
+pub fn wire_body(kind: &str, prompt: &Prompt) -> Vec<u8> {
+    match kind.parse() {
+        Ok(ProviderKind::Openai) => openai_chat::body(prompt, ProviderKind::Openai),
+        Ok(ProviderKind::OpenaiCompatible) => {
+            openai_chat::body(prompt, ProviderKind::OpenaiCompatible)
+        }
+        Ok(ProviderKind::Gemini) => openai_chat::body(prompt, ProviderKind::Gemini),
+        // The scripted one has no wire.
+        Ok(ProviderKind::Anthropic | ProviderKind::Scripted) | Err(_) => anthropic::body(prompt),
+    }
 }
 
 /// Keeps a provider's own JSON beside a part.

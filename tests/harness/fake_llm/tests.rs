@@ -16,6 +16,7 @@ use super::{Answer, Ending, FakeLlm, Format, problems};
 
 fn prompt(messages: Vec<PromptMessage>) -> Prompt {
     Prompt {
+        ask: None,
         model: "m".to_owned(),
         system: "Be brief.".to_owned(),
         messages,

@@ -5,6 +5,7 @@
 //! interrupting ─────────────────► stop what runs, keep the partial answer
 //! running ─ calls unanswered ───► run tools
 //!         ├ a pause is noted ───► wait, then the next attempt
+//!         ├ a compaction is asked ► summarise
 //!         ├ the model has spoken ► finish the turn
 //!         ├ too many steps ─────► stop with an error
 //!         └ otherwise ──────────► call the model
@@ -12,6 +13,8 @@
 //! ```
 
 use crate::chat::content::{Part, Role};
+use crate::chat::context::is_compactable;
+use crate::chat::context::marks::{is_said, mark, request};
 use crate::chat::event::ChatStatus;
 use crate::store::chats::{ChatRow, MessageRow};
 
@@ -31,6 +34,8 @@ pub(super) enum Next {
     Wait { until_ms: i64, at_most_ms: u64 },
     /// Ask the model.
     CallModel,
+    /// Somebody asked for a shorter history.
+    Compact,
     /// The model is done.
     FinishTurn,
     /// The turn has taken too many steps.
@@ -54,15 +59,40 @@ pub(super) fn next(chat: &ChatRow, history: &[MessageRow]) -> Next {
     if let Some(retry) = &chat.retry {
         return Next::Wait { until_ms: retry.retry_at_ms, at_most_ms: retry.delay_ms };
     }
-    let last = history.iter().rev().find(|row| !row.removed);
+    let (last, asked) = last_word(history);
     match last {
+        Some(_) if asked && chat.attempt > ATTEMPTS_MAX => Next::TooManyAttempts,
+        _ if asked => Next::Compact,
         None => Next::FinishTurn,
         Some(row) if row.role == Role::Assistant && !has_calls(row) => Next::FinishTurn,
         // A chat that takes its replica down is not tried for ever.
         Some(_) if chat.attempt > ATTEMPTS_MAX => Next::TooManyAttempts,
-        Some(_) if chat.steps_in_turn >= STEPS_MAX => Next::TooManySteps,
+        Some(_) if chat.steps_in_turn - compactions(history) >= STEPS_MAX => Next::TooManySteps,
         Some(_) => Next::CallModel,
     }
+}
+
+/// The newest row that is neither a compaction nor the wish for one, and whether a wish is open.
+/// A wish with nothing to compact is fulfilled.
+fn last_word(history: &[MessageRow]) -> (Option<&MessageRow>, bool) {
+    let mut asked = false;
+    let mut compacted = false;
+    for row in history.iter().rev().filter(|row| !row.removed) {
+        if mark(row).is_some() {
+            compacted = true;
+        } else if request(row).is_some() {
+            asked |= !compacted;
+        } else {
+            return (Some(row), asked && is_compactable(history));
+        }
+    }
+    (None, false)
+}
+
+/// Compactions of the turn: they are committed as steps and are none of the model's.
+fn compactions(history: &[MessageRow]) -> i64 {
+    let turn = history.iter().rev().take_while(|row| !is_said(row));
+    turn.filter(|row| mark(row).is_some()).map(|_| 1).sum()
 }
 
 fn has_calls(row: &MessageRow) -> bool {
@@ -72,6 +102,8 @@ fn has_calls(row: &MessageRow) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::content::{Compaction, CompactionMethod, CompactionReason};
+    use crate::chat::context::marks::COMPACT_REQUEST;
     use crate::chat::event::ChatErrorView;
     use crate::chat::machine::RetryState;
     use crate::store::chats::TitleSource;
@@ -148,6 +180,18 @@ mod tests {
         message(Role::Assistant, part)
     }
 
+    fn compaction() -> MessageRow {
+        let mark = Compaction {
+            method: CompactionMethod::Summary,
+            reason: CompactionReason::Asked,
+            through_seq: 1,
+            summary: "x".into(),
+            tokens_before: 2,
+            tokens_after: 1,
+        };
+        MessageRow { seq: 2, ..message(Role::Assistant, Part::Compaction { mark }) }
+    }
+
     fn retry() -> RetryState {
         let error = ChatErrorView {
             code: "x".into(),
@@ -169,11 +213,25 @@ mod tests {
             chat
         };
         let asked = [text(Role::User)];
-        let rows: [(ChatRow, &[MessageRow], Next); 11] = [
+        let wish = || {
+            let part = Part::Notice { code: COMPACT_REQUEST.into(), text: String::new() };
+            message(Role::User, part)
+        };
+        let rows: [(ChatRow, &[MessageRow], Next); 16] = [
             (chat.clone(), &asked, Next::CallModel),
             (chat.clone(), &[text(Role::User), text(Role::Assistant)], Next::FinishTurn),
             (chat.clone(), &[text(Role::User), call(), text(Role::Tool)], Next::CallModel),
-            (chat, &[], Next::FinishTurn),
+            (chat.clone(), &[], Next::FinishTurn),
+            // A wish at rest, in a turn, with nothing to do, and fulfilled.
+            (chat.clone(), &[text(Role::User), text(Role::Assistant), wish()], Next::Compact),
+            (chat.clone(), &[call(), text(Role::Tool), wish()], Next::Compact),
+            (chat.clone(), &[text(Role::User), wish()], Next::CallModel),
+            (
+                chat.clone(),
+                &[text(Role::User), text(Role::Assistant), wish(), compaction()],
+                Next::FinishTurn,
+            ),
+            (chat, &[call(), text(Role::Tool), compaction()], Next::CallModel),
             (with(|chat| chat.unanswered = 1), &[call()], Next::RunTools),
             (
                 with(|chat| chat.retry = Some(retry())),

@@ -45,6 +45,19 @@ pub(super) fn too_many_attempts() -> ChatErrorView {
     )
 }
 
+/// The prompt is over the window, and nothing more can be left out of it.
+pub(super) fn does_not_fit(window: Option<u64>) -> ChatErrorView {
+    let window = window.map_or_else(String::new, |tokens| format!(" of {tokens} tokens"));
+    plain(
+        ProviderErrorKind::ContextExceeded.code(),
+        format!(
+            "The conversation does not fit the model's window{window}, and making it shorter does \
+             not help any more. Choose a model with a larger window, or begin a new chat."
+        ),
+        false,
+    )
+}
+
 pub(in crate::chat) fn internal() -> ChatErrorView {
     plain(
         "internal",

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::checkpoint::Checkpoints;
 use super::interrupt::notice;
 use super::{Flow, Runner, decide, failure, system};
-use crate::chat::content::{Role, StoredPart, Usage};
+use crate::chat::content::{StoredPart, Usage};
+use crate::chat::context::{Need, Plan};
 use crate::chat::event::{ChatStatus, PreviewKind};
 use crate::chat::history::{self, Reader};
 use crate::chat::hub::{EpisodeWriter, Piece};
@@ -30,17 +31,17 @@ use shared::backoff::Backoff;
 /// connections more closely (120 s); this holds whatever they do.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// Time that a running answer has to end by itself when the program stops.
-const PARK: Duration = Duration::from_secs(3);
+pub(super) const PARK: Duration = Duration::from_secs(3);
 /// Most text of one answer; a model that says more has lost its way.
 const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// First and longest pause before another attempt.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// How a stream ended well.
-struct Answer {
-    model: Option<String>,
-    reason: FinishReason,
-    usage: Usage,
+pub(super) struct Answer {
+    pub(super) model: Option<String>,
+    pub(super) reason: FinishReason,
+    pub(super) usage: Usage,
 }
 
 impl Runner {
@@ -61,11 +62,17 @@ impl Runner {
             }
         };
         let prompt = self.prompt(&choice);
+        let plan = self.plan(&choice, &prompt);
+        if plan != Plan::Go {
+            return self.make_room(&choice, prompt, plan, writer).await;
+        }
         shared::fault::point("w0 model call");
         let checkpoints = Checkpoints::of(self);
         let seen = self.seen();
         let ended = {
-            let mut answering = pin!(answer(&choice, prompt, &writer, &checkpoints));
+            let mut answering = pin!(answer(&choice, prompt, &writer, &checkpoints, |event| {
+                publish(&writer, event);
+            }));
             tokio::select! {
                 biased;
                 stop = self.watch.stopped(PARK, seen) => Err(stop),
@@ -97,6 +104,7 @@ impl Runner {
             model: choice.model.clone(),
             system: system::prompt(has_workspace, &self.chat.mode).to_owned(),
             messages: history::messages(&self.history, reader),
+            ask: None,
             tools: self.shared.tools.specs(has_workspace, &self.chat.mode),
             max_output_tokens: choice.max_output_tokens,
             options: choice.options.clone(),
@@ -150,7 +158,7 @@ impl Runner {
     /// A remark where another model begins to answer than the one that was asked.
     fn relabelled(&self, asked: &str, answered: Option<&str>) -> Option<StoredPart> {
         let answered = answered?;
-        let before = self.history.iter().rev().find(|row| row.role == Role::Assistant);
+        let before = self.history.iter().rev().find(|row| row.model.is_some());
         let is_known = before.is_some_and(|row| row.model.as_deref() == Some(answered));
         (is_another_model(asked, answered) && !is_known)
             .then(|| notice("fallback", &format!("{asked} was asked, and {answered} answered.")))
@@ -158,10 +166,16 @@ impl Runner {
 
     /// Notes the retry, or stops the chat. Whatever was streamed is dropped: calls of a stream that
     /// did not end are never run.
-    async fn failed(&mut self, choice: &ModelChoice, error: ProviderError) -> Flow {
+    pub(super) async fn failed(&mut self, choice: &ModelChoice, error: ProviderError) -> Flow {
         let view = failure::of_provider(&error, choice.provider.kind());
         let attempt = self.fence.attempt;
         tracing::info!(chat.id = %self.id, attempt, code = %view.code, "a model call failed");
+        if error.kind == ProviderErrorKind::ContextExceeded && self.need != Need::Exceeded {
+            // Once: the next refusal finds no step since the compaction.
+            self.need = Need::Exceeded;
+            self.preview = None;
+            return Ok(());
+        }
         if !error.kind.is_retryable() || attempt >= decide::ATTEMPTS_MAX {
             return self.finish_error(view).await;
         }
@@ -188,11 +202,12 @@ impl Runner {
 }
 
 /// Streams one answer into the episode. May be dropped at any await.
-async fn answer(
+pub(super) async fn answer(
     choice: &ModelChoice,
     prompt: Prompt,
     writer: &EpisodeWriter,
     checkpoints: &Checkpoints,
+    mut say: impl FnMut(Event),
 ) -> Result<Answer, ProviderError> {
     let begun = tokio::time::timeout(SILENCE_MAX, choice.provider.stream(prompt)).await;
     let mut stream: EventStream = begun.unwrap_or_else(|_| Err(silent()))?;
@@ -213,7 +228,7 @@ async fn answer(
             Some(Ok(Event::Finished { reason, usage })) => {
                 return Ok(Answer { model, reason, usage });
             }
-            Some(Ok(event)) => publish(writer, event),
+            Some(Ok(event)) => say(event),
             Some(Err(error)) => return Err(error),
             None => {
                 return Err(failure::cut(

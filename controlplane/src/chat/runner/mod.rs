@@ -4,6 +4,7 @@
 //!            ┌──────────────────────────────────────────────┐
 //!            ▼                                              │ committed, viewers told
 //!  rows ► decide ► generate: episode ► model stream ► commit_step (message + intents)
+//!            │        └ no room: compact ► commit_step (the mark), and again
 //!            ├───► tools: episode ► each result stored as it comes ► sealed by the last
 //!            ├───► interrupt: stop processes ► finish_interruption (partial answer, once)
 //!            ├───► wait for the next attempt
@@ -15,11 +16,12 @@
 //! stream, a tool's wait) never contains a commit; after each commit the episode is turned over and
 //! only then the hints are sent.
 //!
-//! Its files: `decide` (pure) chooses; `generate`, `tools`, `interrupt` act; `commit` writes; `watch`
+//! Its files: `decide` (pure) chooses; `generate`, `compact`, `tools`, `interrupt` act; `commit` writes; `watch`
 //! says when to stop in the middle.
 
 mod checkpoint;
 mod commit;
+mod compact;
 mod decide;
 mod failure;
 mod generate;
@@ -37,6 +39,7 @@ use shared::clock::Clock;
 use shared::ids::{ChatId, IdSource, OpId};
 use tokio_util::sync::CancellationToken;
 
+use super::context::Need;
 use super::event::ChatErrorView;
 use super::hints::Hints;
 use super::hub::{EpisodeKey, EpisodeWriter, Hub};
@@ -83,6 +86,8 @@ pub(super) struct Runner {
     attempt_begun: bool,
     /// What the model had said when a person stopped it.
     partial: Option<AssistantMessage>,
+    /// Why the history may have to be made shorter before the next model call.
+    need: Need,
     /// Keeps the preview open until what it shows is a message.
     preview: Option<Arc<EpisodeWriter>>,
     /// Whether this runner has asked the model; until then a checkpoint is a former runner's.
@@ -133,6 +138,7 @@ impl Runner {
             operations: None,
             attempt_begun,
             partial: None,
+            need: Need::Room,
             preview: None,
             has_asked: false,
             stop_told: false,
@@ -163,6 +169,10 @@ impl Runner {
                 Next::RunTools => self.run_tools().await?,
                 Next::Wait { until_ms, at_most_ms } => self.wait(until_ms, at_most_ms).await?,
                 Next::CallModel => self.generate().await?,
+                Next::Compact => {
+                    self.need = Need::Asked;
+                    self.generate().await?;
+                }
                 Next::FinishTurn => self.finish_turn().await?,
                 Next::TooManySteps => self.finish_error(failure::too_many_steps()).await?,
                 Next::TooManyAttempts => self.finish_error(failure::too_many_attempts()).await?,
@@ -248,6 +258,7 @@ impl Runner {
         self.operations = None;
         (self.partial, self.preview) = (None, None);
         self.stop_told = false;
+        self.need = Need::Room;
         self.attempt_begun = next.is_some();
         if let Some(fence) = next {
             self.fence = fence;

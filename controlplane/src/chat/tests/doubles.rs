@@ -71,6 +71,10 @@ pub(super) struct Model {
     asked: watch::Sender<usize>,
     /// What to say when the written answers are used up; none: "done".
     improvise: Arc<Mutex<Option<Improvise>>>,
+    /// What to do when a summary is asked for; none left: it is written.
+    summaries: Arc<Mutex<VecDeque<Vec<Act>>>>,
+    /// The window in tokens.
+    window: Arc<Mutex<Option<u64>>>,
     gates: Gates,
 }
 
@@ -84,6 +88,18 @@ impl Model {
 
     pub(super) fn improvise(&self, act: impl FnMut(usize) -> Vec<Act> + Send + 'static) {
         *self.improvise.lock().unwrap() = Some(Box::new(act));
+    }
+
+    pub(super) fn summaries(&self, summaries: impl IntoIterator<Item = Vec<Act>>) {
+        self.summaries.lock().unwrap().extend(summaries);
+    }
+
+    pub(super) fn window(&self, tokens: u64) {
+        *self.window.lock().unwrap() = Some(tokens);
+    }
+
+    pub(super) fn prompts(&self) -> Vec<Prompt> {
+        self.prompts.lock().unwrap().clone()
     }
 
     pub(super) fn open(&self, gate: &str) {
@@ -119,7 +135,7 @@ impl Models for Model {
             provider: Arc::new(self.clone()),
             model: "scripted-1".into(),
             max_output_tokens: 1_000,
-            context_limit: None,
+            context_limit: *self.window.lock().unwrap(),
             options: serde_json::Map::new(),
         })
     }
@@ -133,8 +149,14 @@ impl Provider for Model {
 
     async fn stream(&self, prompt: Prompt) -> Result<EventStream, ProviderError> {
         no_orphans(&prompt);
+        let next = match &prompt.ask {
+            Some(_) => {
+                let written = self.summaries.lock().unwrap().pop_front();
+                Some(written.unwrap_or_else(|| vec![Act::Text("what was done so far")]))
+            }
+            None => self.answers.lock().unwrap().pop_front(),
+        };
         self.prompts.lock().unwrap().push(prompt);
-        let next = self.answers.lock().unwrap().pop_front();
         self.asked.send_modify(|asked| *asked += 1);
         let acts: VecDeque<Act> = next.unwrap_or_else(|| self.made_up()).into();
         if let Some(Act::Fail(kind)) = acts.front() {
@@ -238,7 +260,7 @@ struct Entry {
 
 /// Tools `act` (an operation) and `look` (a read), with a journal as the daemon has.
 ///
-/// Arguments: `gate` waits for the test, `live` is shown, `panic`, `lose` loses the link so many
+/// Arguments: `bytes` of output, `gate` waits for the test, `live` is shown, `panic`, `lose` loses the link so many
 /// times after the effect.
 #[derive(Default)]
 pub(super) struct Tools {
@@ -301,7 +323,10 @@ impl Tools {
             self.gates.wait(gate).await;
         }
         assert!(!args["panic"].as_bool().unwrap_or_default(), "the script wants it");
-        let answer = json!({ "did": what });
+        let mut answer = json!({ "did": what });
+        if let Some(bytes) = args["bytes"].as_u64() {
+            answer["output"] = "x".repeat(bytes as usize).into();
+        }
         if let Some(entry) = self.journal.lock().unwrap().get_mut(&run.operation.op_id) {
             entry.answer = Some(answer.clone());
         }

@@ -2,6 +2,7 @@
 //!
 //! Nothing sleeps: tests wait for rows by the hints that viewers get, with a deadline.
 
+mod compaction;
 mod crashes;
 mod doubles;
 mod interrupts;
@@ -163,6 +164,7 @@ fn line(row: &MessageRow) -> String {
             Part::ToolResult { tool_call_id, is_error: true, .. } => format!("{tool_call_id}!"),
             Part::ToolResult { tool_call_id, result, .. } => format!("{tool_call_id}={result}"),
             Part::Notice { code, .. } => format!("[{code}]"),
+            Part::Compaction { mark } => format!("[{:?} by {:?}]", mark.method, mark.reason),
         })
         .collect();
     let role = match row.role {

@@ -1,6 +1,7 @@
 //! Chats: begun, spoken in, steered, watched.
 
 mod archive;
+mod compact;
 mod content;
 mod create;
 mod get;
@@ -13,6 +14,7 @@ mod send;
 mod view;
 
 pub use archive::*;
+pub use compact::*;
 pub use content::PartBody;
 pub use create::*;
 pub use get::*;

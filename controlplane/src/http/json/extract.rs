@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -30,6 +30,21 @@ impl<T: FromJson> FromRequest<App> for Json<T> {
         require_json(request.headers())?;
         let bytes = read_body(request, limit, options.read_timeout).await?;
         read(&bytes).map(Self)
+    }
+}
+
+/// A body that may be left out altogether; none: it is.
+impl<T: FromJson> OptionalFromRequest<App> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Problem> {
+        let headers = request.headers();
+        let says = |name| headers.get(name).is_some_and(|value| value != "0");
+        let is_there = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+        if !is_there.into_iter().any(says) {
+            return Ok(None);
+        }
+        <Self as FromRequest<App>>::from_request(request, app).await.map(Some)
     }
 }
 

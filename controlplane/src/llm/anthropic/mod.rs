@@ -17,6 +17,7 @@ use super::classify::Teller;
 use super::client::{LlmClient, secret_header};
 use super::{EventStream, Prompt, Provider, ProviderError, sse};
 
+pub(in crate::llm) use request::body;
 pub(super) use stream::Stream as AnthropicStream;
 
 /// Version of the API that the two pure halves are written for.
@@ -58,7 +59,7 @@ impl Provider for Anthropic {
     }
 
     async fn stream(&self, prompt: Prompt) -> Result<EventStream, ProviderError> {
-        let body = request::body(&prompt);
+        let body = body(&prompt);
         let answer =
             self.client.post(self.url("v1/messages")?, self.headers()?, body, &self.teller).await?;
         let decoder = AnthropicStream::new(

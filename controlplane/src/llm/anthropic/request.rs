@@ -9,14 +9,14 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::chat::content::{Part, Role, StoredPart};
+use crate::llm::Prompt;
 use crate::llm::calls::{notice_text, result_text, wire_arguments, wire_id, wire_name};
-use crate::llm::{Prompt, PromptMessage};
 
 /// Fields that options may not replace.
 const OURS: &[&str] = &["model", "messages", "system", "tools", "stream"];
 
 /// The body's bytes.
-pub(super) fn body(prompt: &Prompt) -> Vec<u8> {
+pub(in crate::llm) fn body(prompt: &Prompt) -> Vec<u8> {
     serde_json::to_vec(&Body(prompt)).expect("maps with text keys are always JSON")
 }
 
@@ -46,7 +46,7 @@ impl Serialize for Body<'_> {
                 &[marked(json!({ "type": "text", "text": prompt.system }))],
             )?;
         }
-        map.serialize_entry("messages", &messages(&prompt.messages))?;
+        map.serialize_entry("messages", &messages(prompt))?;
         map.end()
     }
 }
@@ -91,9 +91,9 @@ enum Block<'a> {
 }
 
 /// Messages with turns that alternate, none of them empty.
-fn messages(history: &[PromptMessage]) -> Vec<Message<'_>> {
+fn messages(prompt: &Prompt) -> Vec<Message<'_>> {
     let mut messages: Vec<Message<'_>> = Vec::new();
-    for message in history {
+    for message in &prompt.messages {
         let role = match message.role {
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
@@ -108,6 +108,14 @@ fn messages(history: &[PromptMessage]) -> Vec<Message<'_>> {
         }
     }
     mark(&mut messages);
+    // Behind the marks, which are where the next call of the chat looks for them too.
+    if let Some(ask) = &prompt.ask {
+        let block = Block::Made(json!({ "type": "text", "text": ask }));
+        match messages.last_mut() {
+            Some(last) if last.role == "user" => last.content.push(block),
+            _ => messages.push(Message { role: "user", content: vec![block] }),
+        }
+    }
     messages
 }
 
@@ -131,7 +139,7 @@ fn block(part: &StoredPart) -> Option<Block<'_>> {
         Part::Text { text } if text.trim().is_empty() => return None,
         Part::Text { text } => json!({ "type": "text", "text": text }),
         // Thinking without its signature is refused; another provider's thinking has none.
-        Part::Reasoning { .. } => return None,
+        Part::Reasoning { .. } | Part::Compaction { .. } => return None,
         Part::ToolCall { tool_call_id, name, args } => json!({
             "type": "tool_use",
             "id": wire_id(tool_call_id),

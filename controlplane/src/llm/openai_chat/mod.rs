@@ -33,6 +33,7 @@ use super::client::{LlmClient, secret_header};
 use super::registry::ProviderKind;
 use super::{EventStream, Prompt, Provider, ProviderError, ProviderErrorKind, sse};
 
+pub(in crate::llm) use request::body;
 pub(super) use stream::Stream as ChatStream;
 
 /// One server with Chat Completions.
@@ -77,7 +78,7 @@ impl Provider for OpenaiChat {
     }
 
     async fn stream(&self, prompt: Prompt) -> Result<EventStream, ProviderError> {
-        let body = request::body(&prompt, self.kind);
+        let body = body(&prompt, self.kind);
         let url = self.url("chat/completions")?;
         let answer = self.client.post(url, self.headers()?, body, &self.teller).await?;
         let decoder =

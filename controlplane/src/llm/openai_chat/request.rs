@@ -17,7 +17,7 @@ use crate::llm::{Prompt, PromptMessage};
 const OURS: &[&str] = &["model", "messages", "tools", "stream", "stream_options"];
 
 /// The body's bytes.
-pub(super) fn body(prompt: &Prompt, kind: ProviderKind) -> Vec<u8> {
+pub(in crate::llm) fn body(prompt: &Prompt, kind: ProviderKind) -> Vec<u8> {
     serde_json::to_vec(&Body { prompt, kind }).expect("maps with text keys are always JSON")
 }
 
@@ -143,7 +143,7 @@ fn messages(prompt: &Prompt) -> Vec<Message<'_>> {
     let turn = prompt.messages.iter().rposition(|message| message.role == Role::User);
     for (place, message) in prompt.messages.iter().enumerate() {
         match message.role {
-            Role::User => user(message, &mut messages),
+            Role::User => user(&prose(&message.parts), &mut messages),
             Role::Tool => messages.extend(message.parts.iter().filter_map(result)),
             Role::Assistant => {
                 let in_turn = turn.is_none_or(|turn| place > turn);
@@ -151,12 +151,12 @@ fn messages(prompt: &Prompt) -> Vec<Message<'_>> {
             }
         }
     }
+    user(prompt.ask.as_deref().unwrap_or_default(), &mut messages);
     messages
 }
 
 /// Several user messages in a row are joined: some chat templates demand that turns alternate.
-fn user(message: &PromptMessage, messages: &mut Vec<Message<'_>>) {
-    let text = prose(&message.parts);
+fn user(text: &str, messages: &mut Vec<Message<'_>>) {
     if text.is_empty() {
         return;
     }

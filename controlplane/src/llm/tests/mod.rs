@@ -27,6 +27,7 @@ pub(super) fn prompt(messages: Vec<PromptMessage>) -> Prompt {
         model: "model-1".to_owned(),
         system: "Be brief.".to_owned(),
         messages,
+        ask: None,
         tools: vec![ToolSpec {
             name: "execute".to_owned(),
             description: "Run a command.".to_owned(),

@@ -115,6 +115,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{id}/compact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Has the history summarised for the model, at once or after the running tools. The messages stay
+         *     as they are; a mark in the history says what was done.
+         * @description The body may be left out. 202: it is asked for, and a message with a `compaction` part follows.
+         *     409 `nothing_to_compact`: the model has said nothing since the last time. 409 `queue_full`;
+         *     409 `chat_archived`.
+         */
+        post: operations["compact_chat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{id}/events": {
         parameters: {
             query?: never;
@@ -1149,6 +1172,45 @@ export interface components {
             /** @description Messages that wait, in order. */
             queue: components["schemas"]["QueuedView"][];
         };
+        /** @description What a summary should keep. */
+        CompactBody: {
+            /** @description For the model that writes the summary, such as "keep every path". */
+            instructions?: string | null;
+        };
+        /** @description What a compaction did. It is a message of its own, and the prompt follows from it. */
+        Compaction: {
+            /** @description How the history was made shorter. */
+            method: components["schemas"]["CompactionMethod"];
+            /** @description Why it was made shorter. */
+            reason: components["schemas"]["CompactionReason"];
+            /** @description What the model wrote of it; empty where tool outputs alone were left out. */
+            summary?: string;
+            /**
+             * Format: int64
+             * @description The last message that it covers, by `seq`.
+             */
+            through_seq: number;
+            /**
+             * Format: int64
+             * @description Tokens of the prompt after it, estimated.
+             */
+            tokens_after: number;
+            /**
+             * Format: int64
+             * @description Tokens of the prompt before, as far as known.
+             */
+            tokens_before: number;
+        };
+        /**
+         * @description How a history is made shorter for the model.
+         * @enum {string}
+         */
+        CompactionMethod: "prune" | "summary";
+        /**
+         * @description Why a history is made shorter.
+         * @enum {string}
+         */
+        CompactionReason: "threshold" | "asked" | "exceeded";
         /** @description One page of a directory. */
         DirectoryView: components["schemas"]["PathView"] & {
             /** @description By name, in byte order. */
@@ -1848,13 +1910,16 @@ export interface components {
             /** @enum {string} */
             type: "tool_result";
         } | {
-            /** @description Stable: `interrupted`, `step_limit`, `fallback`, `outcome_unknown`. */
+            /** @description Stable: `interrupted`, `step_limit`, `fallback`, `outcome_unknown`, `compact`. */
             code: string;
             /** @description For people. */
             text: string;
             /** @enum {string} */
             type: "notice";
-        };
+        } | (components["schemas"]["Compaction"] & {
+            /** @enum {string} */
+            type: "compaction";
+        });
         /**
          * @description A part of what a person says.
          * @example {
@@ -1911,7 +1976,7 @@ export interface components {
          * @description What a preview part is.
          * @enum {string}
          */
-        PreviewKind: "text" | "reasoning" | "tool_call" | "tool_result";
+        PreviewKind: "text" | "reasoning" | "tool_call" | "tool_result" | "compaction";
         /** @description A piece of the running episode's preview. Apply it if `seq` is over the last one applied. */
         PreviewPart: {
             /**
@@ -1931,7 +1996,7 @@ export interface components {
              * @description Which part of the preview, from 0.
              */
             index: number;
-            /** @description `text`, `reasoning`, `tool_call` or `tool_result`. */
+            /** @description `text`, `reasoning`, `tool_call`, `tool_result` or `compaction`. */
             kind: components["schemas"]["PreviewKind"];
             /** @description The tool's name, on the first piece of a `tool_call` or `tool_result`. */
             name?: string | null;
@@ -2901,6 +2966,40 @@ export interface operations {
         requestBody?: never;
         responses: {
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    compact_chat: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CompactBody"] | null;
+            };
+        };
+        responses: {
+            202: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -3,6 +3,7 @@ import type { PreviewItem } from "../../lib/live/chat-state";
 import { clock, count, duration, firstLine } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { CopyButton } from "../../lib/ui/button";
+import { CompactionRow } from "../../lib/ui/compaction";
 import { Icon } from "../../lib/ui/icon";
 import { Markdown } from "../../lib/ui/markdown/markdown";
 import { useExpanded } from "../../lib/ui/tools/expanded";
@@ -94,6 +95,8 @@ function Part({ part }: { part: ViewPart }) {
           {part.text}
         </p>
       );
+    case "compaction":
+      return <CompactionRow id={part.key} mark={part.mark} text={part.text} />;
   }
 }
 

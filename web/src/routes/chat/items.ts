@@ -4,13 +4,15 @@
  */
 import type * as S from "../../lib/api/types";
 import type { Preview, PreviewItem } from "../../lib/live/chat-state";
+import type { CompactionMark } from "../../lib/ui/compaction";
 import type { ToolView } from "../../lib/ui/tools/view";
 
 export type ViewPart =
   | { type: "text"; key: string; text: string }
   | { type: "reasoning"; key: string; text: string; open: boolean }
   | { type: "tools"; key: string; views: ToolView[] }
-  | { type: "notice"; key: string; code: string; text: string };
+  | { type: "notice"; key: string; code: string; text: string }
+  | { type: "compaction"; key: string; mark: CompactionMark | null; text: string };
 
 export interface UserItem {
   kind: "user";
@@ -71,6 +73,7 @@ function answerParts(message: S.MessageView, results: ReadonlyMap<string, ToolRe
   message.content.forEach((part, i) => {
     const key = `${message.id}:${i}`;
     if (part.type === "text" || part.type === "notice") parts.push({ ...part, key });
+    else if (part.type === "compaction") parts.push({ type: "compaction", key, mark: part, text: part.summary ?? "" });
     else if (part.type === "reasoning") {
       if (part.text) parts.push({ ...part, key, open: false });
     } else if (part.type === "tool_call") {
@@ -139,6 +142,8 @@ export function previewParts(preview: Preview | null, durable: Durable): ViewPar
     } else if (item.kind === "reasoning") {
       const text = item.value?.type === "reasoning" ? item.value.text : item.text;
       if (text) parts.push({ type: "reasoning", key, text, open: last && !item.value });
+    } else if (item.kind === "compaction") {
+      parts.push({ type: "compaction", key, mark: null, text: item.text });
     } else {
       const id = item.toolCallId ?? key;
       if (durable.open.has(id) || durable.results.has(id)) return;
@@ -165,7 +170,13 @@ function push(parts: ViewPart[], view: ToolView): void {
 }
 
 export function textOf(content: readonly S.Part[]): string {
-  return content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n");
+  return content
+    .flatMap((part) => {
+      if (part.type === "text") return [part.text];
+      // What somebody who asked for a compaction said.
+      return part.type === "notice" && part.code === "compact" ? [`/compact ${part.text}`.trim()] : [];
+    })
+    .join("\n\n");
 }
 
 /** What the last turn used and how long it took, once it is over. */

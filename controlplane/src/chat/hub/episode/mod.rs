@@ -379,7 +379,11 @@ impl PartState {
                 name: self.name.clone()?,
                 args: serde_json::from_str::<serde_json::Map<_, _>>(&text).ok()?.into(),
             },
-            PreviewKind::Text | PreviewKind::Reasoning | PreviewKind::ToolResult => return None,
+            PreviewKind::Text
+            | PreviewKind::Reasoning
+            | PreviewKind::ToolResult
+            // Half a summary is of no use to anybody.
+            | PreviewKind::Compaction => return None,
         };
         Some(part.into())
     }
@@ -391,6 +395,7 @@ fn kind_of(part: &Part) -> PreviewKind {
         Part::ToolCall { .. } => PreviewKind::ToolCall,
         Part::ToolResult { .. } => PreviewKind::ToolResult,
         Part::Text { .. } | Part::Notice { .. } => PreviewKind::Text,
+        Part::Compaction { .. } => PreviewKind::Compaction,
     }
 }
 
@@ -413,6 +418,7 @@ fn weight(part: &Part) -> usize {
             Part::Text { text } | Part::Reasoning { text } | Part::Notice { text, .. } => {
                 text.len()
             }
+            Part::Compaction { mark } => mark.summary.len(),
             Part::ToolCall { args, .. } => of(args),
             Part::ToolResult { result, .. } => of(result),
         }
