@@ -17,7 +17,7 @@ use crate::link::{self, Fault, JoinError, JoinRequest};
 use crate::options::{
     Cli, Command, JoinOptions, LeaveOptions, OptionsError, RunOptions, StateEnvironment,
 };
-use crate::process::{self, Environment, KeeperProgram};
+use crate::process::{self, KeeperProgram};
 use crate::show;
 use crate::state_dir::{StateDir, StateDirError, StateLayout, WorkspaceFile};
 use crate::status::{self, AskError, LocalAnswer, LocalRequest};
@@ -158,7 +158,7 @@ async fn join(layout: &StateLayout, options: &JoinOptions) -> Result<(), Command
     if options.no_run {
         return Ok(());
     }
-    run(state, &RunOptions { root: Some(root), ..options.run }).await
+    run(state, &RunOptions { root: Some(root), ..options.run.clone() }).await
 }
 
 async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> {
@@ -170,14 +170,16 @@ async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> 
     else {
         return Err(CommandError::NotJoined);
     };
+    let containment = options.limits.containment()?;
+    process::hide_memory();
     systemd::starting();
     let lifecycle = Lifecycle::new();
     let parts = DaemonParts {
         lifecycle: lifecycle.clone(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds::new()),
-        environment: Environment::read(),
-        keepers: KeeperProgram::own(),
+        environment: options.limits.environment(containment.identity.as_ref()),
+        keepers: KeeperProgram::own().with(containment),
     };
     shared::fault::point("start locked");
     let daemon = Daemon::open(layout, &root, parts).await?;

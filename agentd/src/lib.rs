@@ -24,6 +24,7 @@
 //! | [`status`], [`show`], [`doctor`] | the local socket, and what people are told |
 //! | [`systemd`] | what the service manager is told |
 //! | [`state_dir`], [`file_lock`] | the locked directory everything durable lives in |
+//! | [`options`], [`limit_options`] | flags and environment, checked once |
 //! | [`identity`] | the daemon's key and what the control plane signed for it |
 //! | [`link`] | the connection to the control plane, and joining |
 //! | [`journal`] | which operation was done, and with what answer |
@@ -41,6 +42,7 @@ pub mod file_lock;
 pub mod files;
 pub mod identity;
 pub mod journal;
+pub mod limit_options;
 pub mod link;
 pub mod options;
 pub mod process;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::limits::KEEP_ALIVE;
 
+use crate::limit_options::LimitOptions;
+
 /// The daemon of a Holdfast workspace: runs processes and edits files for the control plane.
 #[derive(Debug, Parser)]
 #[command(name = "agentd", version, max_term_width = 100, arg_required_else_help = true)]
@@ -105,6 +107,10 @@ pub struct RunOptions {
     #[arg(long, env = "HOLDFAST_KEEP_ALIVE_MS", value_name = "MS",
         value_parser = clap::value_parser!(u64).range(100..=15_000))]
     pub keep_alive_ms: Option<u64>,
+
+    /// What commands may take, whose they are, what they get.
+    #[command(flatten)]
+    pub limits: LimitOptions,
 }
 
 impl RunOptions {
@@ -151,6 +157,12 @@ pub enum OptionsError {
     RootNotDirectory {
         /// As given.
         root: PathBuf,
+    },
+    /// The user that commands are to run as.
+    #[error("there is no user {name}")]
+    NoUser {
+        /// As given.
+        name: String,
     },
     /// The token file cannot be read.
     #[error("the token file {path} cannot be read")]

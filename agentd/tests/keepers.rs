@@ -115,7 +115,7 @@ impl Drop for Scene {
         if let Some(served) = self.served.take() {
             served.kill();
         }
-        bench::end_processes(&self.dir.path().join("state/processes"));
+        bench::end_workspace(&self.dir.path().join("state/processes"));
     }
 }
 

@@ -336,6 +336,12 @@ async fn b58_output_held_by_others_does_not_hold_the_result() {
     let view = bench.run(shell("(setsid sleep 60 & ) ; echo left; exit 7")).await;
     table.row("exit".to_owned(), bench::exit(&view), Some(Exit::Code { code: 7 }));
     table.row("held by".to_owned(), bench::held_by(&view), 1);
+    let named: Vec<String> = view
+        .facts
+        .iter()
+        .flat_map(|facts| facts.output_holders.iter().map(|holder| holder.command.clone()))
+        .collect();
+    table.row("who".to_owned(), named, vec!["sleep 60".to_owned()]);
     table.row("text".to_owned(), bench.text(view.process_id).await, "left\n".to_owned());
     // What was left behind can be ended.
     let signal = SignalProcess { process_id: view.process_id, signal: "KILL".to_owned() };

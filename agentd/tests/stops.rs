@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use agentd::process::{CgroupUse, Containment};
-use bench::{Bench, argv, shell};
+use bench::{Bench, Table, argv, shell};
 use shared::protocol::process::{
     Exit, ProcessFacts, ProcessView, StartProcess, StopMeans, StopProcess, Stopped,
 };
@@ -226,4 +226,47 @@ async fn who_holds_the_output_is_named() {
     assert_eq!(holders.len(), 1, "{holders:?}");
     assert_eq!(holders[0].command, format!("sleep {token}"));
     stop(&bench, &view, GRACE).await;
+}
+
+/// Not a test by itself: tries to trace a process, and says how that went.
+#[test]
+fn attach_to_a_sibling_when_asked_to() {
+    let Ok(pid) = std::env::var("AGENTD_TEST_ATTACH") else { return };
+    let pid: i32 = pid.parse().unwrap();
+    #[expect(unsafe_code, reason = "the safe wrapper is not built in")]
+    // SAFETY: it touches no memory of this process.
+    let attached = unsafe { nix::libc::ptrace(nix::libc::PTRACE_ATTACH, pid, 0, 0) } == 0;
+    println!("attached: {attached}");
+}
+
+#[tokio::test]
+async fn b60_programs_of_other_users_and_tracers_do_what_the_system_says() {
+    let bench = contained(CgroupUse::Auto);
+    let mut table = Table::new("B60");
+    let is_root = rustix::process::geteuid().is_root();
+    // A copy that belongs to nobody and runs as its owner.
+    std::fs::copy("/usr/bin/id", bench.root().join("id")).unwrap();
+    if is_root {
+        let chown = "chown 65534 id && chmod 4755 id && ./id -u";
+        let view = bench.run(shell(chown)).await;
+        // A file system may be mounted without them, which is an answer too.
+        let text = bench.text(view.process_id).await;
+        table.row("setuid".to_owned(), text == "65534\n" || text == "0\n", true);
+    } else {
+        println!("B60: setuid skipped, only root can make a program of another user");
+    }
+    let sibling = bench.start(shell("echo up; sleep 600")).await.unwrap();
+    bench.is_up(sibling.process_id).await;
+    let own = std::env::current_exe().unwrap().display().to_string();
+    let mut attach = argv(&[&own, "--exact", "attach_to_a_sibling_when_asked_to", "--nocapture"]);
+    attach.env.insert("AGENTD_TEST_ATTACH".to_owned(), sibling.os_pid.unwrap().to_string());
+    let view = bench.run(attach).await;
+    let text = bench.text(view.process_id).await;
+    table.row("a tracer is told".to_owned(), text.contains("attached: "), true);
+    table.row("it ends as it does".to_owned(), bench::exit(&view), Some(Exit::Code { code: 0 }));
+    let report = stopped(&stop(&bench, &sibling, GRACE).await);
+    table.row("what it traced can be stopped".to_owned(), report.left, 0);
+    let view = bench.run(shell("echo fine")).await;
+    table.row("agentd".to_owned(), bench.text(view.process_id).await, "fine\n".to_owned());
+    table.finish();
 }

@@ -58,6 +58,24 @@ const ALLOWED: &[&str] = &[
 ];
 /// Passed on with everything that begins so.
 const ALLOWED_PREFIXES: &[&str] = &["LC_", "XDG_"];
+/// Of the allowed ones, those that say nothing of whose they are.
+const NOBODYS: &[&str] = &[
+    "PATH",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "NIX_SSL_CERT_FILE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+];
 /// The daemon's own settings, its join token among them: never passed on, also when somebody asks
 /// for all of them by name.
 const OWN_PREFIX: &str = "HOLDFAST_";
@@ -158,6 +176,24 @@ impl Environment {
     #[must_use]
     pub fn of_user(self, user: LoginUser) -> Self {
         Self { user, ..self }
+    }
+
+    /// For programs of a user who is not this process's: what is this process's user's is left out.
+    #[must_use]
+    pub fn as_user(mut self, user: LoginUser) -> Self {
+        self.variables.retain(|name, _| {
+            let name = name.to_str().unwrap_or_default();
+            NOBODYS.contains(&name) || name.starts_with("LC_")
+        });
+        for (name, value) in [
+            ("USER", OsString::from(&user.name)),
+            ("LOGNAME", OsString::from(&user.name)),
+            ("HOME", user.home.clone().into()),
+            ("SHELL", user.shell.clone().into()),
+        ] {
+            self.variables.insert(name.into(), value);
+        }
+        self.of_user(user)
     }
 
     /// Also passes on the variables that `names` of `all` name, except the daemon's own.
@@ -308,6 +344,16 @@ mod tests {
         let shell = LoginShell { program: "/bin/sh".into(), name: "-sh".to_owned() };
         assert_eq!(env.login_shell(), shell);
         assert_eq!(Environment::filter([]).login_shell(), shell, "without a user");
+    }
+
+    #[test]
+    fn another_user_gets_nothing_that_is_the_daemons_users() {
+        let all = os(&[("HOME", "/root"), ("XDG_RUNTIME_DIR", "/run/user/0"), ("LANG", "C")]);
+        let ada =
+            LoginUser { name: "ada".to_owned(), home: "/home/ada".into(), shell: "/bin/sh".into() };
+        let of = Environment::filter(all).as_user(ada).of(id(), None, &BTreeMap::new());
+        assert_eq!((value(&of, "HOME"), value(&of, "USER")), (Some("/home/ada"), Some("ada")));
+        assert_eq!((value(&of, "XDG_RUNTIME_DIR"), value(&of, "LANG")), (None, Some("C")));
     }
 
     #[test]

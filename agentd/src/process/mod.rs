@@ -57,4 +57,4 @@ pub use keeper::run_forker;
 pub use limits::{CgroupUse, Containment, Identity, Limits};
 pub use restore::OpenProcessesError;
 pub use supervise::{FORKER_ARGUMENT, KeeperProgram};
-pub use tree::be_subreaper;
+pub use tree::{be_subreaper, hide_memory};

@@ -220,6 +220,14 @@ pub fn be_subreaper() -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Into::into)
 }
 
+/// Keeps programs of the same user from reading this process's memory, environment and descriptors,
+/// and from tracing it. A process that may trace everything still can.
+pub fn hide_memory() {
+    // Refused by no kernel.
+    let behavior = rustix::process::DumpableBehavior::NotDumpable;
+    let _ = rustix::process::set_dumpable_behavior(behavior);
+}
+
 /// Kills the group of the process that `leader` names, if that process is still there.
 pub(super) fn kill_group(leader: &Leader) {
     let Some(pid) = i32::try_from(leader.pid).ok().and_then(Pid::from_raw) else { return };

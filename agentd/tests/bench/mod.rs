@@ -193,13 +193,9 @@ impl Drop for Bench {
     }
 }
 
-/// SIGKILL to everything that was started with the process records in `dir` and still runs.
-pub fn end_processes(dir: &Path) {
-    for entry in std::fs::read_dir(dir.join("keepers")).into_iter().flatten().flatten() {
-        if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-            kill_members(id);
-        }
-    }
+/// [`end_processes`], and removes the groups of a workspace whose daemon was killed.
+pub fn end_workspace(dir: &Path) {
+    end_processes(dir);
     // What was killed leaves its group a moment later, and the kernel tells nobody.
     for _ in 0..100 {
         if agentd::process::remove_groups(dir) {
@@ -213,6 +209,22 @@ pub fn end_processes(dir: &Path) {
 pub fn keepers(dir: &Path) -> usize {
     let entries = std::fs::read_dir(dir.join("keepers")).unwrap().flatten();
     entries.filter(|entry| entry.path().is_dir()).count()
+}
+
+/// SIGKILL to everything that was started with the process records in `dir` and still runs.
+pub fn end_processes(dir: &Path) {
+    let entries = std::fs::read_dir(dir.join("keepers")).into_iter().flatten().flatten();
+    let marks: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.parse::<ProcessId>().is_ok())
+        .map(|id| format!("HOLDFAST_PROCESS_ID={id}"))
+        .collect();
+    if marks.is_empty() {
+        return;
+    }
+    marked_pids(|mark| marks.iter().any(|known| known.as_bytes() == mark))
+        .into_iter()
+        .for_each(kill);
 }
 
 /// What one follower saw.
@@ -318,9 +330,14 @@ pub fn members(process_id: ProcessId) -> usize {
 /// The pids of [`members`].
 pub fn member_pids(process_id: ProcessId) -> Vec<i32> {
     let mark = format!("HOLDFAST_PROCESS_ID={process_id}");
+    marked_pids(|found| found == mark.as_bytes())
+}
+
+/// Processes with a variable in their environment that is wanted.
+fn marked_pids(is_wanted: impl Fn(&[u8]) -> bool) -> Vec<i32> {
     let marked = |pid: &Path| {
         std::fs::read(pid.join("environ"))
-            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|v| v == mark.as_bytes()))
+            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(&is_wanted))
     };
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let marked = entries.filter(|entry| marked(&entry.path()));

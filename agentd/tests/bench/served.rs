@@ -9,8 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use agentd::daemon::{Daemon, DaemonParts};
+use agentd::limit_options::LimitOptions;
 use agentd::process::{Environment, KeeperProgram};
 use agentd::state_dir::StateDir;
+use clap::Parser;
 use shared::clock::SystemClock;
 use shared::ids::{IdSource, OpId, ProcessId, SystemIds};
 use shared::lifecycle::Lifecycle;
@@ -21,6 +23,13 @@ use shared::wire::{Dispatch, Frame, FrameReader, FrameWriter, IncomingCall};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
+
+/// The options that a served daemon reads from its environment.
+#[derive(clap::Parser)]
+struct RunParser {
+    #[command(flatten)]
+    limits: LimitOptions,
+}
 
 /// A daemon in a process of its own.
 pub struct Served {
@@ -34,11 +43,22 @@ impl Served {
         Self { child: None, socket }
     }
 
+    /// The pid of the daemon.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it was started here").id()
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.socket.clone()
     }
 
     pub fn start(dir: &Path, fault_socket: Option<&Path>) -> Self {
+        let fault = fault_socket.map(|path| ("HOLDFAST_FAULT_SOCKET", path.display().to_string()));
+        Self::start_with(dir, fault.as_slice())
+    }
+
+    /// With variables: those of `agentd run`'s options that say what commands may take are known.
+    pub fn start_with(dir: &Path, variables: &[(&str, String)]) -> Self {
         let socket = dir.join("calls");
         let _ = std::fs::remove_file(&socket);
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -47,8 +67,8 @@ impl Served {
             .env("AGENTD_TEST_SERVE", dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        if let Some(path) = fault_socket {
-            command.env("HOLDFAST_FAULT_SOCKET", path);
+        for (name, value) in variables {
+            command.env(name, value);
         }
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -141,12 +161,13 @@ fn cut() -> WireError {
 pub async fn serve_when_asked_to() {
     let Some(dir) = std::env::var_os("AGENTD_TEST_SERVE").map(PathBuf::from) else { return };
     let lifecycle = Lifecycle::new();
+    let containment = RunParser::parse_from([""]).limits.containment().unwrap();
     let parts = DaemonParts {
         lifecycle: lifecycle.clone(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds::new()),
         environment: Environment::read(),
-        keepers: KeeperProgram::at(env!("CARGO_BIN_EXE_agentd")),
+        keepers: KeeperProgram::at(env!("CARGO_BIN_EXE_agentd")).with(containment),
     };
     let state = StateDir::open(&dir.join("state")).unwrap();
     let daemon = Daemon::open(state.layout(), &dir.join("root"), parts).await.unwrap();
