@@ -43,11 +43,6 @@ impl Served {
         Self { child: None, socket }
     }
 
-    /// The pid of the daemon.
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("it was started here").id()
-    }
-
     pub fn socket(&self) -> PathBuf {
         self.socket.clone()
     }
