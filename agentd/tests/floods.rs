@@ -158,10 +158,16 @@ async fn p26_floods_cost_no_memory_and_are_counted_to_the_byte() {
     // Ten at once, one of them followed.
     let mut floods = Vec::new();
     for _ in 0..10 {
-        let flood = shell(&format!("head -c {ten} /dev/zero"));
-        floods.push(scene.start(StartProcess { output_kept_bytes: Some(2 * MIB), ..flood }).await);
+        // Each begins when its keeper is known.
+        let flood = shell(&format!("read go; head -c {ten} /dev/zero"));
+        let flood = StartProcess { output_kept_bytes: Some(2 * MIB), stdin: Stdin::Open, ..flood };
+        floods.push(scene.start(flood).await);
     }
     let keepers: Vec<i32> = floods.iter().filter_map(|view| view.os_pid).map(keeper_of).collect();
+    for flood in &floods {
+        let go = WriteStdin { process_id: flood.process_id, data: b"go\n".to_vec(), close: true };
+        scene.daemon().call(scene.op(), &go).await.unwrap();
+    }
     let start = tokio::time::Instant::now();
     let mut followed = (0, 0, Duration::ZERO);
     let many = scene

@@ -22,6 +22,7 @@ use super::cgroup::Availability;
 use super::environment::Environment;
 use super::error::StartError;
 use super::follow::Follower;
+use super::kept::expect_input;
 use super::launch::Attempt;
 use super::log::Piece;
 use super::machine::Phase;
@@ -88,6 +89,11 @@ impl ProcessHandle {
         for (process, stream) in alive {
             let attempt = Attempt::shown(&process.started.command);
             service.watch(&process, stream, attempt).map_err(OpenProcessesError::Link)?;
+            // Who asks at once must not be told that there is none.
+            let keeper = process.detail().keeper.clone();
+            if let Some(keeper) = keeper {
+                expect_input(&process, &keeper, lifecycle);
+            }
         }
         lifecycle.spawn_serving("process.settled", forget(Arc::clone(&service), found, settled));
         lifecycle.spawn_vital("process.housekeeping", keep_house(Arc::clone(&service)));

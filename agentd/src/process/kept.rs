@@ -180,11 +180,13 @@ impl KeeperLink {
                 let mut detail = self.process.detail();
                 detail.keeper_pid = Some(keeper);
                 detail.keeper_can_stop = can_stop;
+                let is_expected = detail.stdin.is_some();
+                if !has_input {
+                    detail.stdin = None;
+                }
                 drop(detail);
-                if has_input {
-                    let (writer, handle) = StdinWriter::new(self.handle.clone());
-                    self.process.detail().stdin = Some(handle);
-                    self.parts.lifecycle.spawn_serving("process.stdin", writer.run());
+                if has_input && !is_expected {
+                    expect_input(&self.process, &self.handle, &self.parts.lifecycle);
                 }
             }
             Ok(Said::Status(status)) => {
@@ -279,6 +281,13 @@ impl KeeperLink {
         self.is_released = true;
         self.sink.write(&Frame::message(&Asked::Release)).await
     }
+}
+
+/// Takes input for `process`, also before its keeper has said whether it has any: the keeper answers.
+pub(super) fn expect_input(process: &Process, keeper: &KeeperHandle, lifecycle: &Lifecycle) {
+    let (writer, handle) = StdinWriter::new(keeper.clone());
+    process.detail().stdin = Some(handle);
+    lifecycle.spawn_serving("process.stdin", writer.run());
 }
 
 fn written_of(written: u64, len: usize, outcome: InputOutcome) -> Result<StdinWritten, WireError> {

@@ -175,7 +175,10 @@ pub async fn serve_when_asked_to() {
             let (read, write) = stream.into_split();
             let cancelled = CancellationToken::new();
             let call = IncomingCall::receive(Box::new(read), Box::new(write), cancelled).await;
-            dispatch.handle(call.unwrap()).await;
+            // None: who connected has gone away.
+            if let Ok(call) = call {
+                dispatch.handle(call).await;
+            }
         });
     }
 }
