@@ -299,10 +299,15 @@ impl ProcessHandle {
             return Err(WireError::refused(ErrorCode::ArgumentTooLarge, text).with("field", "data"));
         }
         let process = self.shared.find(request.process_id)?;
-        let handle = process.detail().stdin.clone();
-        let written = match handle {
-            Some(handle) => handle.write(op, request.data, request.close).await,
-            None => Err(stdin::closed()),
+        let (handle, keeper) = {
+            let detail = process.detail();
+            (detail.stdin.clone(), detail.keeper.clone())
+        };
+        let written = match (handle, keeper) {
+            (Some(handle), _) => handle.write(op, request.data, request.close).await,
+            // A keeper that was just found has not said yet whether the input is open: it knows.
+            (None, Some(keeper)) => keeper.write(op, request.data, request.close).await,
+            (None, None) => Err(stdin::closed()),
         };
         if request.close {
             process.detail().stdin = None;
