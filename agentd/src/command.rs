@@ -1,12 +1,12 @@
 //! What each command of the command line does, and the exit code of each failure.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::CommandFactory;
-use shared::clock::SystemClock;
+use shared::clock::{Clock, SystemClock};
 use shared::ids::{SystemIds, WorkspaceId};
 use shared::lifecycle::{Ending, Lifecycle};
 
@@ -18,9 +18,10 @@ use crate::options::{
     Cli, Command, JoinOptions, LeaveOptions, OptionsError, RunOptions, StateEnvironment,
 };
 use crate::process::{self, KeeperProgram};
+use crate::records::OpenError;
 use crate::show;
 use crate::state_dir::{StateDir, StateDirError, StateLayout, WorkspaceFile};
-use crate::status::{self, AskError, LocalAnswer, LocalRequest};
+use crate::status::{self, AskError, DownStatus, LocalAnswer, LocalRequest};
 use crate::systemd;
 
 /// Time that calls in flight get at a stop. Processes go on: their keepers stay.
@@ -59,6 +60,9 @@ pub enum CommandError {
     /// A service could not be opened.
     #[error("could not start")]
     Start(#[from] StartDaemonError),
+    /// What was written down cannot be read.
+    #[error("could not read the records of the workspace")]
+    Records(#[from] OpenError),
     /// The running daemon did not answer.
     #[error("could not ask the daemon")]
     Ask(#[from] AskError),
@@ -66,7 +70,7 @@ pub enum CommandError {
     #[error("something is missing, see above")]
     Unwell,
     /// Nobody confirmed.
-    #[error("not confirmed; pass --yes to leave {workspace_dir}")]
+    #[error("not confirmed; pass --yes to leave the workspace of {workspace_dir}")]
     NotConfirmed {
         /// The state directory.
         workspace_dir: PathBuf,
@@ -102,7 +106,7 @@ impl CommandError {
             | Self::AlreadyJoined { .. } => 78,
             // As if SIGPIPE had ended it, which is what `agentd ps | head` expects.
             Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => 141,
-            Self::Start(_) | Self::Unwell | Self::Failed | Self::Output(_) => 1,
+            Self::Start(_) | Self::Records(_) | Self::Unwell | Self::Failed | Self::Output(_) => 1,
         }
     }
 }
@@ -119,12 +123,26 @@ pub async fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Join(options) => join(&layout, &options).await,
         Command::Run(options) => run(StateDir::open(layout.path())?, &options).await,
         Command::Status(options) => {
-            let answer = status::ask(&layout, &LocalRequest::Status).await?;
-            print_answer(&answer, options.json)
+            let answer = status::ask(&layout, &LocalRequest::Status).await;
+            if let Err(AskError::NotRunning { .. }) = answer
+                && layout.path().is_dir()
+            {
+                print(show::down(&DownStatus::read(&layout), options.json).as_bytes())?;
+            }
+            print_answer(&answer?, options.json)
         }
         Command::Ps(options) => {
             let request = LocalRequest::Processes { limit: PS_LIMIT };
-            let answer = status::ask(&layout, &request).await?;
+            let answer = match status::ask(&layout, &request).await {
+                Err(error @ AskError::NotRunning { .. }) if layout.path().is_dir() => {
+                    // Processes outlive their daemon: they are there to be listed.
+                    let limit = usize::try_from(PS_LIMIT).unwrap_or(usize::MAX);
+                    let list = process::list_offline(&layout.processes(), limit)?;
+                    tracing::warn!("{error}; this is what was written down");
+                    LocalAnswer::Processes(list.into())
+                }
+                answer => answer?,
+            };
             print_answer(&answer, options.json)
         }
         Command::Doctor(options) => {
@@ -206,16 +224,46 @@ async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> 
 }
 
 fn leave(layout: &StateLayout, options: LeaveOptions) -> Result<(), CommandError> {
+    if !layout.path().is_dir() || Enrolment::load(&layout.identity())?.is_none() {
+        return Err(CommandError::NotJoined);
+    }
     let state = StateDir::open(layout.path())?;
-    if !options.yes {
+    let running = DownStatus::read(layout).processes_running;
+    if !options.yes && !confirms(layout, running)? {
         return Err(CommandError::NotConfirmed { workspace_dir: layout.path().to_owned() });
     }
     Enrolment::remove(&state.layout().identity())?;
-    print(b"left; remove the workspace in the control plane as well\n")
+    if running == 0 {
+        // Groups that somebody else uses are left to the system's end.
+        let _ = process::remove_groups(&layout.processes());
+        return print(b"left; remove the workspace in the control plane as well\n");
+    }
+    let text = format!(
+        "left; remove the workspace in the control plane as well. {running} of its processes still run: \
+         `agentd ps` lists them\n"
+    );
+    print(text.as_bytes())
+}
+
+/// Asks at a terminal. Where there is none nobody can answer.
+fn confirms(layout: &StateLayout, running: usize) -> Result<bool, CommandError> {
+    use std::io::{BufRead, IsTerminal};
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return Ok(false);
+    }
+    let question = format!(
+        "Leave the workspace of {}? {running} of its processes run and go on. [y/N] ",
+        layout.path().display()
+    );
+    print(question.as_bytes())?;
+    let mut answer = String::new();
+    // The end of the input is a no.
+    let _ = io::stdin().lock().take(16).read_line(&mut answer);
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 fn print_answer(answer: &LocalAnswer, json: bool) -> Result<(), CommandError> {
-    let text = if json { show::json(answer) } else { show::text(answer) };
+    let text = if json { show::json(answer) } else { show::text(answer, SystemClock.now_ms()) };
     print(text.as_bytes())
 }
 

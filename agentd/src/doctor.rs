@@ -6,10 +6,16 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use serde::Serialize;
 use shared::clock::{Clock, SystemClock};
+use shared::protocol::process::ProcessState;
 
 use crate::identity::{DeviceKey, Enrolment};
+use crate::process::{Availability, Layout, list_offline};
 use crate::state_dir::StateLayout;
 use crate::status::{self, AskError, LocalAnswer, LocalRequest};
+
+/// Less than this is pointed out.
+const FREE_MIB_MIN: u64 = 256;
+const FREE_INODES_MIN: u64 = 1_000;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,8 +54,19 @@ impl Check {
 
 /// Looks at everything. Changes nothing.
 pub async fn examine(layout: &StateLayout) -> Vec<Check> {
-    let mut checks = vec![state_dir(layout), root(layout), shell(), process_table(), confinement()];
+    let mut checks = vec![
+        state_dir(layout),
+        format(layout),
+        space(layout),
+        root(layout),
+        shell(),
+        terminals(),
+        process_table(),
+        confinement(),
+        groups(),
+    ];
     checks.extend(identity(layout));
+    checks.push(keepers(layout));
     checks.push(daemon(layout).await);
     checks
 }
@@ -91,6 +108,73 @@ fn state_dir(layout: &StateLayout) -> Check {
             format!("{} cannot be written by this user", path.display()),
         ),
         Ok(_) => Check::new(name, Verdict::Well, path.display().to_string()),
+    }
+}
+
+fn format(layout: &StateLayout) -> Check {
+    match layout.check_format() {
+        Ok(()) => Check::new("format", Verdict::Well, "this program can go on with the state"),
+        Err(error) => Check::new("format", Verdict::Unwell, error.to_string()),
+    }
+}
+
+/// Room for records: a daemon whose disk is full begins nothing new.
+fn space(layout: &StateLayout) -> Check {
+    let name = "space";
+    let Ok(stat) = rustix::fs::statvfs(layout.path()) else {
+        return Check::new(name, Verdict::Warning, "it cannot be told before the state is there");
+    };
+    let free_mib = stat.f_bavail.saturating_mul(stat.f_frsize) / (1024 * 1024);
+    // Some file systems make inodes as they are needed and say 0 of 0.
+    let has_inodes = stat.f_files == 0 || stat.f_favail >= FREE_INODES_MIN;
+    let text = format!("{free_mib} MiB free for records and output");
+    match (free_mib, has_inodes) {
+        (0..FREE_MIB_MIN, _) => Check::new(
+            name,
+            Verdict::Warning,
+            format!("{text}; below that of a busy workspace: nothing new starts on a full disk"),
+        ),
+        (_, false) => {
+            let text = format!("{} inodes left; remove small files", stat.f_favail);
+            Check::new(name, Verdict::Warning, text)
+        }
+        _ => Check::new(name, Verdict::Well, text),
+    }
+}
+
+/// Terminals need the kernel's; containers may lack it.
+fn terminals() -> Check {
+    match std::fs::File::options().read(true).write(true).open("/dev/ptmx") {
+        Ok(_) => Check::new("terminals", Verdict::Well, "/dev/ptmx"),
+        Err(error) => Check::new(
+            "terminals",
+            Verdict::Warning,
+            format!("/dev/ptmx cannot be used ({error}); mount devpts, or there are no terminals"),
+        ),
+    }
+}
+
+fn groups() -> Check {
+    let Availability { layout, text, .. } = Availability::here();
+    let is_whole = matches!(layout, Layout::V2 | Layout::Hybrid);
+    let verdict = if is_whole { Verdict::Well } else { Verdict::Warning };
+    Check::new("groups", verdict, text)
+}
+
+/// What runs, with or without a daemon.
+fn keepers(layout: &StateLayout) -> Check {
+    let name = "processes";
+    match list_offline(&layout.processes(), usize::MAX) {
+        Ok(list) => {
+            let count = |wanted: fn(&ProcessState) -> bool| {
+                list.items.iter().filter(|view| wanted(&view.state)).count()
+            };
+            let running = count(|state| matches!(state, ProcessState::Running));
+            let lost = count(|state| matches!(state, ProcessState::Lost { .. }));
+            let text = format!("{running} run, {lost} were lost, {} are on record", list.total);
+            Check::new(name, Verdict::Well, text)
+        }
+        Err(error) => Check::new(name, Verdict::Unwell, error.to_string()),
     }
 }
 

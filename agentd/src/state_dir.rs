@@ -157,6 +157,25 @@ impl StateLayout {
         self.socket().as_os_str().len() <= SOCKET_PATH_MAX_BYTES
     }
 
+    /// Refuses what a newer version has written. Where nothing is written nothing is wrong.
+    pub fn check_format(&self) -> Result<(), StateDirError> {
+        let path = self.path.join("format");
+        let io = |action, source| StateDirError::Io { path: path.clone(), action, source };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => match text.trim().parse::<u32>() {
+                Ok(found) if found > FORMAT => {
+                    Err(StateDirError::Newer { path: self.path.clone(), found })
+                }
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    Err(io("understood", io::Error::new(io::ErrorKind::InvalidData, error)))
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(io("read", source)),
+        }
+    }
+
     /// What `join` remembered; none before the first.
     pub fn workspace(&self) -> Result<Option<WorkspaceFile>, StateDirError> {
         let path = self.path.join("workspace.json");
@@ -195,7 +214,8 @@ impl StateDir {
         let path = std::fs::canonicalize(path).map_err(io("resolved"))?;
         let lock = lock(&path)?;
         let layout = StateLayout::new(path);
-        check_format(layout.path())?;
+        layout.check_format()?;
+        note_format(layout.path())?;
         for sub in [layout.journal(), layout.processes(), layout.identity(), layout.files()] {
             create_private(&sub)?;
         }
@@ -227,24 +247,18 @@ impl StateDir {
     }
 }
 
-/// Refuses what a newer version has written; notes ours where there is nothing yet.
-fn check_format(dir: &Path) -> Result<(), StateDirError> {
+/// Notes our format where there is none yet.
+fn note_format(dir: &Path) -> Result<(), StateDirError> {
     let path = dir.join("format");
-    let io = |action, source| StateDirError::Io { path: path.clone(), action, source };
-    match std::fs::read_to_string(&path) {
-        Ok(text) => match text.trim().parse::<u32>() {
-            Ok(found) if found > FORMAT => {
-                Err(StateDirError::Newer { path: dir.to_owned(), found })
-            }
-            Ok(_) => Ok(()),
-            Err(error) => Err(io("understood", io::Error::new(io::ErrorKind::InvalidData, error))),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Not synced: a machine that loses it has lost nothing that matters, and notes it again.
-            std::fs::write(&path, FORMAT.to_string()).map_err(|source| io("written", source))
-        }
-        Err(source) => Err(io("read", source)),
+    if path.exists() {
+        return Ok(());
     }
+    // Not synced: a machine that loses it has lost nothing that matters, and notes it again.
+    std::fs::write(&path, FORMAT.to_string()).map_err(|source| StateDirError::Io {
+        path,
+        action: "written",
+        source,
+    })
 }
 
 fn check_private(path: &Path) -> Result<(), StateDirError> {

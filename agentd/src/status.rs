@@ -14,13 +14,15 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use shared::ids::{InstanceId, WorkspaceId};
 use shared::lifecycle::Lifecycle;
-use shared::protocol::process::{ListProcesses, ProcessList};
+use shared::protocol::process::{ListProcesses, ProcessList, ProcessState, ProcessView};
+use shared::protocol::pty::PtyView;
 use shared::wire::{Frame, FrameKind, FrameReader, FrameWriter};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use crate::identity::Enrolment;
 use crate::link::{LinkHandle, LinkStatus};
-use crate::process::ProcessHandle;
+use crate::process::{ProcessHandle, list_offline};
 use crate::state_dir::StateLayout;
 
 /// Conversations at once; more wait in the kernel's queue.
@@ -48,12 +50,41 @@ pub enum LocalAnswer {
     /// How it is.
     Status(Box<DaemonStatus>),
     /// Its processes.
-    Processes(ProcessList),
+    Processes(Listing),
     /// It could not answer.
     Failed {
         /// Why.
         message: String,
     },
+}
+
+/// What runs in the workspace and what has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Running ones first, then the newest.
+    pub items: Vec<ProcessView>,
+    /// How many there are in all.
+    pub total: u64,
+    /// Running ones first, then the newest.
+    #[serde(default)]
+    pub terminals: Vec<PtyView>,
+}
+
+/// What is known of a workspace whose daemon does not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DownStatus {
+    /// False; so that a script need not tell the two apart by their fields.
+    pub is_running: bool,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// The workspace's root, if one is remembered.
+    pub root: Option<PathBuf>,
+    /// The workspace, once joined.
+    pub workspace_id: Option<WorkspaceId>,
+    /// Its name, as it was when the daemon last connected.
+    pub workspace_name: Option<String>,
+    /// Processes that run all the same.
+    pub processes_running: usize,
 }
 
 /// A running daemon.
@@ -75,6 +106,9 @@ pub struct DaemonStatus {
     pub workspace_id: Option<WorkspaceId>,
     /// Processes that run.
     pub processes_running: usize,
+    /// True: it has answered.
+    #[serde(default)]
+    pub is_running: bool,
     /// The link; none for a daemon without one.
     pub link: Option<LinkStatus>,
 }
@@ -115,6 +149,31 @@ pub enum AskError {
     Silent,
 }
 
+impl From<ProcessList> for Listing {
+    fn from(list: ProcessList) -> Self {
+        Self { items: list.items, total: list.total, terminals: Vec::new() }
+    }
+}
+
+impl DownStatus {
+    /// Reads what there is. Changes nothing.
+    #[must_use]
+    pub fn read(layout: &StateLayout) -> Self {
+        let enrolment = Enrolment::load(&layout.identity()).ok().flatten();
+        let list = list_offline(&layout.processes(), usize::MAX);
+        let items = list.map(|list| list.items).unwrap_or_default();
+        let is_running = |view: &&ProcessView| matches!(view.state, ProcessState::Running);
+        Self {
+            is_running: false,
+            state_dir: layout.path().to_owned(),
+            root: layout.workspace().ok().flatten().map(|workspace| workspace.root),
+            workspace_id: enrolment.as_ref().map(|enrolment| enrolment.workspace_id),
+            workspace_name: enrolment.map(|enrolment| enrolment.workspace_name),
+            processes_running: items.iter().filter(is_running).count(),
+        }
+    }
+}
+
 impl StatusSource {
     fn answer(&self, request: &LocalRequest) -> LocalAnswer {
         match request {
@@ -122,7 +181,7 @@ impl StatusSource {
             LocalRequest::Processes { limit } => {
                 let request = ListProcesses { chat_id: None, limit: Some(*limit) };
                 match self.processes.list(&request) {
-                    Ok(list) => LocalAnswer::Processes(list),
+                    Ok(list) => LocalAnswer::Processes(list.into()),
                     Err(error) => LocalAnswer::Failed { message: error.message },
                 }
             }
@@ -140,6 +199,7 @@ impl StatusSource {
             state_dir: self.state_dir.clone(),
             workspace_id: link.as_ref().map(|link| link.workspace_id),
             processes_running: self.processes.running(),
+            is_running: true,
             link,
         }
     }

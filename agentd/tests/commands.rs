@@ -31,7 +31,9 @@ fn b98_the_command_line_answers_everything_with_a_code_and_a_sentence() {
     let file = dir.path().join("file");
     std::fs::write(&file, "x").unwrap();
     let file = file.to_str().unwrap();
-    let rows: [(&[&str], i32, &str); 14] = [
+    let nowhere = dir.path().join("nowhere");
+    let nowhere = nowhere.to_str().unwrap();
+    let rows: [(&[&str], i32, &str); 15] = [
         (&["--no-such-flag"], 2, "--no-such-flag"),
         (&["statsu"], 2, "status"),
         (&["join"], 2, "URL"),
@@ -40,9 +42,10 @@ fn b98_the_command_line_answers_everything_with_a_code_and_a_sentence() {
         (&["run"], 78, "HOME is not set"),
         (&["run", "--state-dir", state], 78, "has not joined"),
         (&["run", "--state-dir", file], 78, "not a directory"),
-        (&["status", "--state-dir", state], 69, "no agentd runs"),
-        (&["ps", "--json", "--state-dir", state], 69, "no agentd runs"),
-        (&["leave", "--state-dir", state], 2, "--yes"),
+        (&["status", "--state-dir", nowhere], 69, "no agentd runs"),
+        (&["ps", "--json", "--state-dir", nowhere], 69, "no agentd runs"),
+        (&["leave", "--state-dir", state], 78, "has not joined"),
+        (&["leave", "--state-dir", nowhere], 78, "has not joined"),
         (&["join", "http://x", "--token", "nonsense", "--state-dir", state], 77, "token"),
         (
             &["join", "http://x", "--token-file", "/no/such/file", "--state-dir", state],
@@ -159,6 +162,7 @@ async fn status_and_ps_are_answered_by_the_running_daemon() {
     let id = |ids: &shared::ids::SystemIds| (ids as &dyn shared::ids::IdSource).ulid();
     let request = shared::protocol::process::StartProcess {
         process_id: shared::ids::ProcessId::from_ulid(id(&ids)),
+        chat_id: Some("chat_seven".to_owned()),
         ..bench::shell("sleep 600 # \u{1b}[31m")
     };
     let op = shared::ids::OpId::from_ulid(id(&ids));
@@ -184,9 +188,45 @@ async fn status_and_ps_are_answered_by_the_running_daemon() {
     let ps = String::from_utf8(ask("ps", false).await.stdout).unwrap();
     assert!(ps.contains("running") && ps.contains("sleep 600 #"), "{ps}");
     assert!(!ps.contains('\u{1b}'), "control characters stay away from the terminal");
-    bench::end_processes(&state.layout().processes());
+    let wanted = ["AGE", "CHAT", "chat_seven", "0s"];
+    assert!(wanted.iter().all(|word| ps.contains(word)), "{ps}");
+    let listed: serde_json::Value = serde_json::from_slice(&ask("ps", true).await.stdout).unwrap();
     lifecycle.stop();
     drop(daemon);
     lifecycle.shut_down(std::time::Duration::from_secs(10)).await;
     assert!(!socket.exists(), "it is taken away at an orderly end");
+
+    // No daemon, and the process goes on: both commands still know.
+    let down = ask("ps", true).await;
+    assert_eq!((code(&down), errors(&down).contains("no agentd runs")), (0, true));
+    let json: serde_json::Value = serde_json::from_slice(&down.stdout).unwrap();
+    assert_eq!(json, listed, "the same as while the daemon ran");
+    let status = ask("status", true).await;
+    let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(
+        (json["is_running"].as_bool(), json["processes_running"].as_u64()),
+        (Some(false), Some(1))
+    );
+    assert_eq!(code(&status), 69);
+    let text = String::from_utf8(ask("status", false).await.stdout).unwrap();
+    assert!(text.contains("does not run") && text.contains("1 running"), "{text}");
+    let process_id = request.process_id;
+    let pids = bench::member_pids(process_id);
+    let keeper = pidfd(parent_of(pids[0]));
+    bench::end_processes(&state.layout().processes());
+    // It writes down how its process ended, and leaves.
+    let mut fds = [rustix::event::PollFd::new(&keeper, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut fds, None).unwrap();
+    let ps = String::from_utf8(ask("ps", false).await.stdout).unwrap();
+    assert!(ps.contains("signal 9"), "{ps}");
+}
+
+fn pidfd(pid: i32) -> std::os::fd::OwnedFd {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap()
 }

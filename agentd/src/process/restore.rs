@@ -225,13 +225,18 @@ fn fate(supervisor: &Supervisor, started: &Started, durable: &Durable) -> Option
 
 /// What the records say, gathered before the table is filled.
 #[derive(Default)]
-struct Replay {
+pub(super) struct Replay {
     processes: Vec<(Started, Durable)>,
     index: HashMap<ProcessId, usize>,
 }
 
 impl Replay {
-    fn take(&mut self, record: Record, table: &ProcessTable) {
+    /// What is left of them: each with what is durable about it.
+    pub(super) fn into_processes(self) -> impl Iterator<Item = (Started, Durable)> {
+        self.processes.into_iter()
+    }
+
+    pub(super) fn take(&mut self, record: Record, table: &ProcessTable) {
         match record {
             Record::Started(started) => {
                 self.index.entry(started.process).or_insert_with(|| {

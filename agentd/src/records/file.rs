@@ -141,18 +141,9 @@ impl RecordFile {
         let _ = std::fs::remove_file(rewrite_path(path));
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = Arc::new(file.open(path).map_err(io)?);
+        let file = file.open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
-        let mut this = Self {
-            path: path.to_owned(),
-            file,
-            end: FILE_MAGIC.len() as u64,
-            prepared_end: len,
-            next_sequence: 1,
-            failed: false,
-            #[cfg(test)]
-            faults: Faults::default(),
-        };
+        let mut this = Self::at(path, file, len);
         if !this.check_magic(len)? {
             this.create().map_err(io)?;
             return Ok(this);
@@ -169,6 +160,42 @@ impl RecordFile {
         }
         this.cut_torn_end(len)?;
         Ok(this)
+    }
+
+    /// Passes every record of the file at `path` to `visit`, oldest first, and changes nothing: what
+    /// a crash has torn is passed over. For readers beside the daemon; no file is one without records.
+    pub fn read(path: &Path, mut visit: impl FnMut(&[u8])) -> Result<(), OpenError> {
+        let io = |source| OpenError::Io { path: path.to_owned(), source };
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(io(error)),
+        };
+        let len = file.metadata().map_err(io)?.len();
+        let mut this = Self::at(path, file, len);
+        if !this.check_magic(len)? {
+            return Ok(());
+        }
+        while let Some((sequence, payload)) = this.batch_at(this.end, len).map_err(io)? {
+            (Records { payload: &payload, at: 0 }).for_each(|(_, record)| visit(record));
+            this.end += (BATCH_HEADER_BYTES + payload.len()) as u64;
+            this.next_sequence = sequence + 1;
+        }
+        Ok(())
+    }
+
+    /// At the beginning of `file`, of which `len` bytes are there.
+    fn at(path: &Path, file: File, len: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            file: Arc::new(file),
+            end: FILE_MAGIC.len() as u64,
+            prepared_end: len,
+            next_sequence: 1,
+            failed: false,
+            #[cfg(test)]
+            faults: Faults::default(),
+        }
     }
 
     /// Bytes up to the end of the last record.

@@ -328,7 +328,12 @@ impl LogFiles {
                 continue;
             };
             let Ok(id) = id.parse::<ProcessId>() else { continue };
-            let len = entry.metadata()?.len();
+            let len = match entry.metadata() {
+                Ok(meta) => meta.len(),
+                // Its writer is alive and has dropped it, or given it another name, meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
             let files = found.entry(id).or_default();
             match (kind, kind.parse::<u64>()) {
                 ("head", _) => files.head = len,
