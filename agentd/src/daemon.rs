@@ -87,6 +87,7 @@ impl Daemon {
             lifecycle,
             Arc::clone(clock),
         )?;
+        processes.adopted().await;
         let notes = layout.files();
         let files = FilesHandle::open(root, &notes, lifecycle.clone(), Arc::clone(clock))?;
         let dispatch = Dispatcher { journal, processes, files };

@@ -52,6 +52,39 @@ async fn a_stop_ends_the_command_and_answers_for_it() -> Result<()> {
     Ok(())
 }
 
+/// Everything that a chat's command has started ends when the chat is stopped, also what has left
+/// its group, ignores signals and has closed its output; and the answer says how.
+#[tokio::test]
+async fn a_stop_ends_what_wants_to_escape_and_says_how() -> Result<()> {
+    let command = "trap '' TERM HUP INT; \
+        setsid sh -c 'trap \"\" TERM HUP; echo away $$; nohup sleep 600 >/dev/null 2>&1 & echo $!; exec sleep 600' & \
+        (setsid sh -c 'trap \"\" TERM; echo stopped $$; kill -STOP $$; sleep 600' &) ; \
+        echo leader $$; sleep 600 & echo $!; wait; sleep 600";
+    let world = World::new(json!([{"match": "escape", "steps": [[execute(command)]]}])).await?;
+    let mut chat = world.chat("escape").await?;
+    let pids = |output: String| -> Vec<i32> {
+        output.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    };
+    let state = chat
+        .stream
+        .until("all pids are shown", |state| pids(live_output(state)).len() == 5)
+        .await?;
+    let pids = pids(live_output(state));
+    assert!(pids.iter().all(|pid| is_alive(*pid)), "the control: they run");
+
+    world.api().post(&format!("/chats/{}/interrupt", chat.id), &json!({})).await?;
+    let state = chat.stream.until_rest().await?;
+
+    let left: Vec<&i32> = pids.iter().filter(|pid| is_alive(**pid)).collect();
+    assert!(left.is_empty(), "left: {left:?} of {pids:?}");
+    let (_, result, _) = results(state).pop().context("the call is answered")?;
+    assert_eq!(result["signal"], 9, "{result}");
+    assert_eq!(result["stopped"]["left"], 0, "{result}");
+    let means = result["stopped"]["means"].as_str().unwrap_or_default();
+    assert!(["cgroup_kill", "freeze_kill", "walk"].contains(&means), "{result}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_stop_in_the_middle_of_an_answer_keeps_what_was_seen_once() -> Result<()> {
     let answer = "word ".repeat(400);

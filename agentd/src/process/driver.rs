@@ -50,6 +50,7 @@ impl Driver {
     pub(super) async fn run(mut self) {
         // An early end leaves everything to the next daemon.
         let _: Result<(), Stopped> = self.drive().await;
+        self.process.heard.send_replace(true);
     }
 
     async fn drive(&mut self) -> Result<(), Stopped> {
@@ -85,6 +86,10 @@ impl Driver {
                         effect => self.run_effect(effect).await?,
                     }
                 }
+            }
+            // After what was told is seen by everybody who asks.
+            if !matches!(*self.seen.borrow(), Seen::Nothing) {
+                self.process.heard.send_replace(true);
             }
         }
     }

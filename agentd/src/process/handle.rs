@@ -321,6 +321,12 @@ impl ProcessHandle {
         self.shared.ended.subscribe()
     }
 
+    /// Waits, for a bounded time, until what was found at the start has told how it stands: before
+    /// that, a process that has ended meanwhile would be shown as running.
+    pub async fn adopted(&self) {
+        self.shared.adopted().await;
+    }
+
     /// By which means this daemon holds processes together.
     #[must_use]
     pub fn containment(&self) -> Availability {

@@ -29,6 +29,8 @@ use super::table::{Known, Process, ProcessTable};
 use super::{restore, tree};
 use crate::records::{RecorderHandle, Urgency};
 
+/// Longest wait for the first word of the keepers that were found.
+const ADOPTION_TIME: Duration = Duration::from_secs(2);
 /// Processes that hold an output and are named.
 const HOLDERS_NAMED: usize = 8;
 
@@ -172,6 +174,23 @@ impl ProcessService {
         match self.lifecycle.blocking("process.signal", send).await {
             0 => Err(ended()),
             _ => Ok(()),
+        }
+    }
+
+    /// Waits until every keeper that was found has told how its process stands, or has turned out to be
+    /// gone: until then only the records of an earlier daemon are known. Bounded: a keeper that hangs
+    /// must not hold the daemon.
+    pub(super) async fn adopted(&self) {
+        let all = async {
+            for process in self.table.all() {
+                if process.phase.borrow().is_open() {
+                    // The sender lives as long as the process.
+                    let _ = process.heard.subscribe().wait_for(|heard| *heard).await;
+                }
+            }
+        };
+        if tokio::time::timeout(ADOPTION_TIME, all).await.is_err() {
+            tracing::warn!("a keeper does not say how its process stands; it is taken to run");
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Process {
     pub(super) log: Arc<OutputLog>,
     /// Where it stands; changed by its driver alone.
     pub(super) phase: watch::Sender<Phase>,
+    /// Whether its keeper has told once how it stands; changed by its driver alone.
+    pub(super) heard: watch::Sender<bool>,
     /// Zero while there is none.
     pub(super) os_pid: AtomicU32,
     /// How many held its output when that was last counted.
@@ -67,6 +69,7 @@ impl Process {
             started,
             log,
             phase: watch::Sender::new(phase),
+            heard: watch::Sender::new(false),
             os_pid: AtomicU32::new(0),
             held_by: AtomicU32::new(0),
             state: Mutex::default(),

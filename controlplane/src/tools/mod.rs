@@ -21,6 +21,7 @@ mod execute;
 mod find;
 mod process;
 mod read;
+mod standing;
 mod text;
 mod workspace;
 

@@ -11,14 +11,15 @@ use shared::ids::ProcessId;
 use shared::limits::{PATTERN_MAX_BYTES, STDIN_WRITE_MAX_BYTES};
 use shared::protocol::ErrorCode;
 use shared::protocol::process::{
-    Exit, GetProcess, ListProcesses, OutputView, OutputWindow, ProcessState, ProcessView,
-    SignalProcess, ViewOutput, WaitProcess, WriteStdin,
+    GetProcess, ListProcesses, OutputView, OutputWindow, ProcessState, ProcessView, SignalProcess,
+    ViewOutput, WaitProcess, WriteStdin,
 };
 
 use super::arguments;
 use super::catalogue::{Declaration, ToolKind};
 use super::context::{ToolContext, ToolOutcome};
 use super::errors::Stop;
+use super::standing::standing;
 use super::text;
 use super::workspace::Workspace;
 use crate::fleet::CallError;
@@ -279,48 +280,5 @@ pub(super) fn describe(view: &OutputView) -> Map<String, Value> {
     if matches!(view.process.state, ProcessState::Running) {
         result.insert("process_id".to_owned(), json!(view.process.process_id));
     }
-    result
-}
-
-/// Whether it runs, or how it ended and how long it took.
-fn standing(process: &ProcessView) -> Map<String, Value> {
-    let mut result = Map::new();
-    let state = match &process.state {
-        ProcessState::Running => "running",
-        ProcessState::Exited { exit, ended_at_ms, output_held_by } => {
-            match exit {
-                Exit::Code { code } => result.insert("exit_code".to_owned(), json!(code)),
-                Exit::Signal { signal, core } => {
-                    result.insert("core_dumped".to_owned(), json!(core));
-                    result.insert("signal".to_owned(), json!(signal))
-                }
-            };
-            let duration = ended_at_ms.saturating_sub(process.started_at_ms).max(0);
-            result.insert("duration_ms".to_owned(), json!(duration));
-            if *output_held_by > 0 {
-                result.insert(
-                    "note".to_owned(),
-                    json!(format!(
-                        "It exited; {output_held_by} processes that it started still hold its output."
-                    )),
-                );
-            }
-            "exited"
-        }
-        ProcessState::NotStarted { error } => {
-            result.insert("error".to_owned(), json!(error.message));
-            "not_started"
-        }
-        ProcessState::Lost { .. } => {
-            result.insert(
-                "note".to_owned(),
-                json!(
-                    "Its supervisor is gone: how it ended is not known. Look before you repeat it."
-                ),
-            );
-            "lost"
-        }
-    };
-    result.insert("state".to_owned(), json!(state));
     result
 }
