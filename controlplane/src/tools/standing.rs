@@ -81,7 +81,7 @@ fn ran_out(facts: &ProcessFacts, result: &mut Map<String, Value>) -> Vec<String>
             .insert("stopped".to_owned(), json!({ "means": stopped.means, "left": stopped.left }));
         if stopped.left > 0 {
             let who = named(&stopped.survivors, stopped.left);
-            remarks.push(format!("{} processes could not be ended{who}.", stopped.left));
+            remarks.push(format!("What could not be ended: {}{who}.", stopped.left));
         }
     }
     remarks
@@ -161,6 +161,6 @@ mod tests {
         let stopped = Some(Stopped { means: StopMeans::Walk, left: 1, survivors: vec![survivor] });
         let told = standing(&ended(0, ProcessFacts { stopped, ..ProcessFacts::default() }));
         assert_eq!(told["stopped"], json!({ "means": "walk", "left": 1 }));
-        assert_eq!(told["note"], "1 processes could not be ended: dd (pid 4).");
+        assert_eq!(told["note"], "What could not be ended: 1: dd (pid 4).");
     }
 }
