@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use shared::clock::Clock;
-use shared::ids::{IdSource, InstanceId, ProcessId};
+use shared::ids::{IdSource, InstanceId};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::WireError;
 use shared::protocol::notice::DaemonNotice;
-use tokio::sync::watch;
 
 use crate::dispatch::Dispatcher;
 use crate::files::{FilesHandle, OpenFilesError};
@@ -22,6 +21,7 @@ use crate::identity::{DeviceKey, Enrolment};
 use crate::journal::JournalHandle;
 use crate::link::{LinkHandle, LinkOptions, LinkService};
 use crate::process::{Environment, KeeperProgram, OpenProcessesError, ProcessHandle};
+use crate::pty::PtyHandle;
 use crate::records;
 use crate::state_dir::StateLayout;
 use crate::status::{LocalSocket, StatusSource};
@@ -90,7 +90,8 @@ impl Daemon {
         processes.adopted().await;
         let notes = layout.files();
         let files = FilesHandle::open(root, &notes, lifecycle.clone(), Arc::clone(clock))?;
-        let dispatch = Dispatcher { journal, processes, files };
+        let ptys = PtyHandle::open(processes.clone(), lifecycle, Arc::clone(clock));
+        let dispatch = Dispatcher { journal, processes, ptys, files };
         dispatch.recover(interrupted).await.map_err(StartDaemonError::Recover)?;
         match dispatch.files.sweep().await {
             Ok(0) => {}
@@ -125,8 +126,8 @@ impl Daemon {
         let (clock, ids) = (Arc::clone(clock), Arc::clone(ids));
         let (service, handle) = LinkService::new(options, lifecycle, clock, ids, rng, dispatch);
         lifecycle.spawn_vital("link", service.run());
-        let ended = self.dispatch.processes.ended();
-        let telling = tell_exits(ended, handle.clone(), lifecycle.clone());
+        let processes = self.dispatch.processes.clone();
+        let telling = tell_exits(processes, handle.clone(), lifecycle.clone());
         lifecycle.spawn_serving("link.exits", telling);
         handle
     }
@@ -160,12 +161,9 @@ pub fn hostname() -> String {
 }
 
 /// Hints to the control plane that processes have ended. Ends at the stop.
-async fn tell_exits(
-    mut ended: watch::Receiver<Option<ProcessId>>,
-    link: LinkHandle,
-    lifecycle: Lifecycle,
-) {
+async fn tell_exits(processes: ProcessHandle, link: LinkHandle, lifecycle: Lifecycle) {
     let soft = lifecycle.soft();
+    let mut ended = processes.ended();
     loop {
         tokio::select! {
             () = soft.cancelled() => return,
@@ -173,7 +171,10 @@ async fn tell_exits(
         }
         let last = *ended.borrow_and_update();
         if let Some(process_id) = last {
-            link.notify(DaemonNotice::ProcessExited { process_id });
+            link.notify(match processes.as_terminal(process_id) {
+                Some(pty_id) => DaemonNotice::PtyExited { pty_id },
+                None => DaemonNotice::ProcessExited { process_id },
+            });
         }
     }
 }

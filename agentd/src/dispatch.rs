@@ -9,6 +9,7 @@
 //! waits (`process/wait`, `process/follow`) ends when its caller goes away.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use shared::ids::OpId;
@@ -18,6 +19,7 @@ use shared::protocol::process::{
     FollowItem, FollowOutput, Following, GetProcess, ListProcesses, ReadOutput, SignalProcess,
     StartProcess, StopProcess, ViewOutput, WaitProcess, WriteStdin,
 };
+use shared::protocol::pty::{ClosePty, METHODS, OpenPty, ResizePty, WritePty};
 use shared::protocol::{ErrorCode, Method, Reply, WireError};
 use shared::wire::incoming::Answerer;
 use shared::wire::io::WriteError;
@@ -26,6 +28,7 @@ use shared::wire::{Dispatch, IncomingCall};
 use crate::files::{self, FilesHandle};
 use crate::journal::{Admission, Interrupted, JournalHandle, Settlement};
 use crate::process::{FollowStep, ProcessHandle};
+use crate::pty::{self, PtyHandle};
 
 /// Answers calls. Cheap to clone.
 #[derive(Clone)]
@@ -34,13 +37,15 @@ pub struct Dispatcher {
     pub journal: JournalHandle,
     /// The processes.
     pub processes: ProcessHandle,
+    /// The terminals.
+    pub ptys: PtyHandle,
     /// The files.
     pub files: FilesHandle,
 }
 
 impl Dispatch for Dispatcher {
     async fn handle(&self, call: IncomingCall) {
-        let Self { journal, processes, files } = self;
+        let Self { journal, processes, ptys, files } = self;
         let method = call.header.method.clone();
         let answered = match method.as_str() {
             QueryOperation::NAME => {
@@ -49,7 +54,12 @@ impl Dispatch for Dispatcher {
             }
             CancelOperation::NAME => self.cancel(call).await,
 
-            StartProcess::NAME => self.start(call).await,
+            StartProcess::NAME => {
+                self.start(call, async |op, request: StartProcess, begun| {
+                    processes.start(op, &request, begun).await
+                })
+                .await
+            }
             SignalProcess::NAME => {
                 self.operate(call, |op, request: SignalProcess| async move {
                     processes.signal(op, &request).await
@@ -81,6 +91,31 @@ impl Dispatch for Dispatcher {
             }
             ReadOutput::NAME => self.read_output(call).await,
             FollowOutput::NAME => self.follow(call).await,
+
+            OpenPty::NAME => {
+                self.start(call, async |op, request: OpenPty, begun| {
+                    ptys.start(op, &request, begun).await
+                })
+                .await
+            }
+            ClosePty::NAME => {
+                self.operate(call, |_, request: ClosePty| async move { ptys.close(&request).await })
+                    .await
+            }
+            ResizePty::NAME => {
+                self.operate(
+                    call,
+                    |_, request: ResizePty| async move { ptys.resize(&request).await },
+                )
+                .await
+            }
+            WritePty::NAME => {
+                self.operate(call, |op, request: WritePty| ptys.write(op, request)).await
+            }
+            name if METHODS.contains(&name) => {
+                pty::serve(ptys, call).await;
+                Ok(())
+            }
 
             name if files::serves(name) => {
                 files::serve(files, journal, call).await;
@@ -131,10 +166,17 @@ impl Dispatcher {
                 Some(outcome) => Settlement::Ended(encode(outcome)),
                 None => Settlement::NeverRan,
             }),
-            // A keeper does the same operation once, and a stop can be repeated.
-            SignalProcess::NAME | StopProcess::NAME | WriteStdin::NAME => {
-                Some(Settlement::NeverRan)
-            }
+            OpenPty::NAME => Some(match self.ptys.recover(operation.op_id) {
+                Some(outcome) => Settlement::Ended(encode(outcome)),
+                None => Settlement::NeverRan,
+            }),
+            // A keeper does the same operation once; a stop and a size can be repeated.
+            SignalProcess::NAME
+            | StopProcess::NAME
+            | WriteStdin::NAME
+            | ClosePty::NAME
+            | ResizePty::NAME
+            | WritePty::NAME => Some(Settlement::NeverRan),
             _ => None,
         }
     }
@@ -168,23 +210,24 @@ impl Dispatcher {
     /// As [`operate`](Self::operate), with one sync on the way instead of three: the journal's begin
     /// and the process's own record become durable beside each other, and the answer can be
     /// found out again from the latter.
-    async fn start(&self, call: IncomingCall) -> Result<(), WriteError> {
-        let asked =
-            call.decode::<StartProcess>().and_then(|request| Ok((request, operation(&call)?)));
+    async fn start<M: Method>(
+        &self,
+        call: IncomingCall,
+        run: impl AsyncFnOnce(OpId, M, Begun<'_>) -> Result<M::Reply, WireError>,
+    ) -> Result<(), WriteError> {
+        let asked = call.decode::<M>().and_then(|request| Ok((request, operation(&call)?)));
         let (request, (op, fence)) = match asked {
             Ok(asked) => asked,
             Err(error) => return call.answer.fail(error).await,
         };
-        let outcome = match self.journal.claim(op, &fence, StartProcess::NAME).await {
-            Admission::Begin(mut token) => {
-                match self.processes.start(op, &request, token.begun()).await {
-                    Ok(view) => Ok(token.commit_recoverable(encode(Ok(view)))),
-                    Err(error) => match token.begun().await {
-                        Ok(()) => token.commit(encode::<()>(Err(error))).await,
-                        Err(error) => Err(error),
-                    },
-                }
-            }
+        let outcome = match self.journal.claim(op, &fence, M::NAME).await {
+            Admission::Begin(mut token) => match run(op, request, Box::pin(token.begun())).await {
+                Ok(view) => Ok(token.commit_recoverable(encode(Ok(view)))),
+                Err(error) => match token.begun().await {
+                    Ok(()) => token.commit(encode::<()>(Err(error))).await,
+                    Err(error) => Err(error),
+                },
+            },
             Admission::Answered(outcome) => Ok(outcome),
             Admission::Attach(attached) => attached.outcome().await,
             Admission::Refused(error) => Err(error),
@@ -263,6 +306,9 @@ impl Dispatcher {
         }
     }
 }
+
+/// Resolves when the operation is durable in the journal, or cannot be.
+type Begun<'a> = Pin<Box<dyn Future<Output = Result<(), WireError>> + Send + 'a>>;
 
 /// Answers a read; gives up when its caller does.
 async fn read<M: Method>(

@@ -46,6 +46,7 @@ pub mod limit_options;
 pub mod link;
 pub mod options;
 pub mod process;
+pub mod pty;
 pub mod records;
 pub mod show;
 pub mod state_dir;

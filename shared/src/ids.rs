@@ -38,6 +38,12 @@ macro_rules! ids {
                 Self(ulid)
             }
 
+            /// What it wraps: for one thing that has an id of two kinds.
+            #[must_use]
+            pub const fn ulid(&self) -> Ulid {
+                self.0
+            }
+
             /// Unix milliseconds at which the id was made.
             #[must_use]
             pub fn made_at_ms(&self) -> u64 {

@@ -29,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("agentd/src/records", &["records"]),
     ("agentd/src/journal", &["journal", "records"]),
     ("agentd/src/process", &["process", "files", "records", "file_lock"]),
+    ("agentd/src/pty", &["pty", "process"]),
     ("agentd/src/files", &["files", "journal"]),
     ("agentd/src/link", &["link", "dispatch", "identity"]),
 ];

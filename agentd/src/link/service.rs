@@ -209,7 +209,7 @@ impl<D: Dispatch> LinkService<D> {
             minor_max: MINOR_MAX,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance_id: self.options.instance_id,
-            features: Vec::new(),
+            features: vec!["pty".to_owned()],
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             hostname: printable(&self.options.hostname, 255),

@@ -37,7 +37,7 @@ use crate::records::{Recorder, RecorderError, Urgency};
 /// Longest wait of one `process/wait`.
 const WAIT_MAX_MS: u64 = 600_000;
 /// Longest grace of `process/stop`.
-const GRACE_MAX_MS: u64 = 60_000;
+pub(super) const GRACE_MAX_MS: u64 = 60_000;
 /// Entries of a list when the caller does not say.
 const LIST_DEFAULT: u32 = 100;
 /// Most entries of a list.
@@ -111,11 +111,25 @@ impl ProcessHandle {
         request: &StartProcess,
         begun: impl Future<Output = Result<(), WireError>>,
     ) -> Result<ProcessView, WireError> {
+        let process = self.run(self.shared.admit(op, request)?, begun).await?;
+        Ok(process.view())
+    }
+
+    pub(super) const fn service(&self) -> &Arc<ProcessService> {
+        &self.shared
+    }
+
+    /// Runs what was admitted, or says why not.
+    pub(super) async fn run(
+        &self,
+        admitted: Admitted,
+        begun: impl Future<Output = Result<(), WireError>>,
+    ) -> Result<Arc<Process>, WireError> {
         let shared = &self.shared;
-        let (process, launch) = match shared.admit(op, request)? {
+        let (process, launch) = match admitted {
             Admitted::Before(process) => {
                 begun.await?;
-                return Ok(process.view());
+                return Ok(process);
             }
             Admitted::New(process, launch) => (process, launch),
         };
@@ -146,7 +160,7 @@ impl ProcessHandle {
             return Err(error);
         }
         fault::point("w4 process runs");
-        Ok(process.view())
+        Ok(process)
     }
 
     /// What became of the start that `op` asked for; none: it provably was not executed.
@@ -173,6 +187,7 @@ impl ProcessHandle {
             .table
             .all()
             .iter()
+            .filter(|process| process.terminal.is_none())
             .filter(|process| request.chat_id.is_none() || process.started.chat == request.chat_id)
             .map(|process| process.view())
             .collect();
@@ -275,17 +290,21 @@ impl ProcessHandle {
     pub async fn stop(&self, request: &StopProcess) -> Result<ProcessView, WireError> {
         check_range("grace_ms", request.grace_ms, 0, GRACE_MAX_MS)?;
         let process = self.shared.find(request.process_id)?;
+        self.end(&process, request.grace_ms).await;
+        Ok(process.view())
+    }
+
+    pub(super) async fn end(&self, process: &Arc<Process>, grace_ms: u64) {
         let mut phases = process.phase.subscribe();
-        let stopped = match self.shared.stop_by_keeper(&process, request.grace_ms).await {
+        let stopped = match self.shared.stop_by_keeper(process, grace_ms).await {
             Some(stopped) => stopped,
-            None => self.shared.stop_without_keeper(&process, request.grace_ms).await,
+            None => self.shared.stop_without_keeper(process, grace_ms).await,
         };
         let is_clean = stopped.left == 0;
-        self.shared.note_stopped(&process, stopped);
+        self.shared.note_stopped(process, stopped);
         if is_clean {
             let _ = phases.wait_for(|phase| !phase.is_running()).await;
         }
-        Ok(process.view())
     }
 
     /// Writes to standard input. The same operation is written once, as with [`signal`](Self::signal).
@@ -378,7 +397,7 @@ fn range_dropped(process: &Process, from: u64) -> WireError {
     WireError::refused(ErrorCode::RangeDropped, text).with("from", first).with("to", to)
 }
 
-fn check_range(field: &str, value: u64, min: u64, max: u64) -> Result<(), WireError> {
+pub(super) fn check_range(field: &str, value: u64, min: u64, max: u64) -> Result<(), WireError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }

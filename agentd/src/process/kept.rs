@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,13 +11,17 @@ use shared::clock::Clock;
 use shared::ids::OpId;
 use shared::lifecycle::Lifecycle;
 use shared::protocol::process::{Exit, StdinWritten, Stopped};
+use shared::protocol::pty::PtySize;
 use shared::protocol::{ErrorCode, WireError};
 use shared::wire::{Frame, FrameReader, FrameWriter, WriteError};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::keeper::protocol::{Asked, InputOutcome, Leader, Life, Refusal, Said, Status, VERSION};
+use super::keeper::protocol::{
+    Asked, InputOutcome, Leader, Life, Refusal, Said, Status, TerminalStatus, TypingOutcome,
+    VERSION,
+};
 use super::log::Budget;
 use super::stdin::{self, StdinWriter};
 use super::table::Process;
@@ -47,6 +52,8 @@ pub(super) enum Seen {
 
 enum Ask {
     Input { op: OpId, data: Vec<u8>, close: bool, answer: Answer },
+    Type { viewer: String, seq: u64, data: Vec<u8>, answer: oneshot::Sender<TypingOutcome> },
+    Resize { size: PtySize, answer: oneshot::Sender<()> },
     Signal { op: Option<OpId>, number: i32, answer: oneshot::Sender<bool> },
     Stop { grace_ms: u64, answer: oneshot::Sender<Stopped> },
     Release,
@@ -63,6 +70,8 @@ pub(super) struct KeeperLink {
     handle: KeeperHandle,
     seen: watch::Sender<Seen>,
     inputs: HashMap<u64, (usize, Answer)>,
+    typings: HashMap<u64, oneshot::Sender<TypingOutcome>>,
+    resizes: HashMap<u64, oneshot::Sender<()>>,
     signals: HashMap<u64, oneshot::Sender<bool>>,
     stops: HashMap<u64, oneshot::Sender<Stopped>>,
     next_ask: u64,
@@ -74,6 +83,7 @@ pub(super) struct KeeperLink {
 
 /// What a link needs of the service.
 pub(super) struct LinkParts {
+    pub(super) output_dir: Arc<Path>,
     pub(super) budget: Arc<Budget>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lifecycle: Lifecycle,
@@ -92,6 +102,25 @@ impl KeeperHandle {
         // A link that is gone is a process that has ended.
         let _ = self.asks.send(Ask::Input { op, data, close, answer }).await;
         written.await.unwrap_or_else(|_| Err(stdin::closed()))
+    }
+
+    /// Types into the terminal; resolves when it has all of `data`. None: the keeper is gone.
+    pub(super) async fn type_in(
+        &self,
+        viewer: String,
+        seq: u64,
+        data: Vec<u8>,
+    ) -> Option<TypingOutcome> {
+        let (answer, typed) = oneshot::channel();
+        let _ = self.asks.send(Ask::Type { viewer, seq, data, answer }).await;
+        typed.await.ok()
+    }
+
+    /// Gives the terminal another size; false when the keeper is gone.
+    pub(super) async fn resize(&self, size: PtySize) -> bool {
+        let (answer, resized) = oneshot::channel();
+        let _ = self.asks.send(Ask::Resize { size, answer }).await;
+        resized.await.is_ok()
     }
 
     /// Signals the group; false when the leader was gone.
@@ -135,6 +164,8 @@ impl KeeperLink {
             handle: handle.clone(),
             seen,
             inputs: HashMap::new(),
+            typings: HashMap::new(),
+            resizes: HashMap::new(),
             signals: HashMap::new(),
             stops: HashMap::new(),
             next_ask: 0,
@@ -173,7 +204,7 @@ impl KeeperLink {
 
     async fn take(&mut self, frame: &Frame) -> Result<(), WriteError> {
         match shared::wire::decode::<Said>(&frame.body) {
-            Ok(Said::Hello { version, keeper, has_input, can_stop, .. }) => {
+            Ok(Said::Hello { version, keeper, has_input, can_stop, typed, .. }) => {
                 if version != VERSION {
                     tracing::info!(version, "a keeper of another version");
                 }
@@ -185,6 +216,9 @@ impl KeeperLink {
                     detail.stdin = None;
                 }
                 drop(detail);
+                if let Some(terminal) = &self.process.terminal {
+                    terminal.met(typed);
+                }
                 if has_input && !is_expected {
                     expect_input(&self.process, &self.handle, &self.parts.lifecycle);
                 }
@@ -198,6 +232,17 @@ impl KeeperLink {
                 if let Some((len, answer)) = self.inputs.remove(&ask) {
                     // A caller that has gone away needs no answer.
                     let _ = answer.send(written_of(written, len, outcome));
+                }
+            }
+            Ok(Said::Typed { ask, outcome }) => {
+                if let Some(answer) = self.typings.remove(&ask) {
+                    let _ = answer.send(outcome);
+                }
+            }
+            Ok(Said::Resized { ask, terminal }) => {
+                self.learn_terminal(terminal);
+                if let Some(answer) = self.resizes.remove(&ask) {
+                    let _ = answer.send(());
                 }
             }
             Ok(Said::Signalled { ask, is_sent }) => {
@@ -220,8 +265,11 @@ impl KeeperLink {
 
     /// The output before the end: "exited" implies that the output is final.
     fn learn(&self, status: Status) {
-        let Status { life, output, pipes, facts } = status;
+        let Status { life, output, pipes, facts, terminal } = status;
         self.process.detail().pipes = pipes;
+        if let Some(terminal) = terminal {
+            self.learn_terminal(terminal);
+        }
         self.process.learn(facts);
         self.process.log.mirror(output);
         let seen = match life {
@@ -244,6 +292,12 @@ impl KeeperLink {
         });
     }
 
+    fn learn_terminal(&self, terminal: TerminalStatus) {
+        if let Some(cell) = &self.process.terminal {
+            cell.learn(terminal, &self.parts.output_dir.join(self.process.id().to_string()));
+        }
+    }
+
     async fn ask(&mut self, ask: Ask) -> Result<(), WriteError> {
         self.next_ask += 1;
         let number = self.next_ask;
@@ -254,6 +308,17 @@ impl KeeperLink {
                 let input = Asked::Input { ask: number, op, len, close };
                 self.sink.write(&Frame::message(&input)).await?;
                 self.sink.write_raw(Bytes::from(data)).await
+            }
+            Ask::Type { viewer, seq, data, answer } => {
+                self.typings.insert(number, answer);
+                let len = data.len() as u64;
+                let typing = Asked::Type { ask: number, viewer, seq, len };
+                self.sink.write(&Frame::message(&typing)).await?;
+                self.sink.write_raw(Bytes::from(data)).await
+            }
+            Ask::Resize { size, answer } => {
+                self.resizes.insert(number, answer);
+                self.sink.write(&Frame::message(&Asked::Resize { ask: number, size })).await
             }
             Ask::Signal { op, number: signal, answer } => {
                 self.signals.insert(number, answer);

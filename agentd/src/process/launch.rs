@@ -5,20 +5,26 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use shared::ids::ProcessId;
 use shared::limits::{
     ARGUMENT_MAX_BYTES, ARGUMENTS_TOTAL_MAX_BYTES, PROCESS_OUTPUT_KEPT_BYTES, STDIN_WRITE_MAX_BYTES,
 };
 use shared::protocol::process::{Program, StartProcess, Stdin};
+use shared::protocol::pty::OpenPty;
 
 use super::cwd::{self, WorkingDirectory};
 use super::environment::Environment;
 use super::error::{SpawnCause, StartError};
 use super::keeper::protocol::Refusal;
+use super::terminal::StartedTerminal;
+use super::terminfo;
 
 /// Longest command shown in lists, in bytes.
 const COMMAND_SHOWN_BYTES: usize = 1_024;
 /// Smallest output that can be asked to be kept, in bytes.
 const OUTPUT_KEPT_MIN_BYTES: u64 = 4 * 1024;
+/// Names the terminal to the programs in it.
+const PTY_MARK: &str = "HOLDFAST_PTY_ID";
 /// The POSIX shell.
 const SHELL: &str = "/bin/sh";
 
@@ -36,6 +42,8 @@ pub(super) struct Launch {
     /// As asked, for error messages.
     pub(super) name: String,
     pub(super) output_kept_bytes: u64,
+    /// Present when it gets a terminal.
+    pub(super) terminal: Option<StartedTerminal>,
 }
 
 impl Launch {
@@ -87,7 +95,51 @@ impl Launch {
             command,
             name,
             output_kept_bytes: kept.clamp(OUTPUT_KEPT_MIN_BYTES, PROCESS_OUTPUT_KEPT_BYTES),
+            terminal: None,
         })
+    }
+
+    /// As [`check`](Self::check), for a terminal: the login shell when no program is asked for, and
+    /// the environment of a person.
+    pub(super) fn check_terminal(
+        request: &OpenPty,
+        root: &Path,
+        environment: &Environment,
+    ) -> Result<Self, StartError> {
+        let process = ProcessId::from_ulid(request.pty_id.ulid());
+        let as_process = StartProcess {
+            process_id: process,
+            program: request.program.clone().unwrap_or(Program::Argv { argv: Vec::new() }),
+            cwd: request.cwd.clone(),
+            env: request.env.clone(),
+            stdin: Stdin::Closed,
+            chat_id: request.chat_id.clone(),
+            output_kept_bytes: request.output_kept_bytes,
+        };
+        let mut launch = Self::check(&as_process, root, environment)?;
+        let mut env = environment.login(process, request.chat_id.as_deref(), &request.env);
+        let asked = env.get(OsStr::new("TERM")).map(|term| term.to_string_lossy().into_owned());
+        let term = terminfo::known(asked.unwrap_or_default(), &env);
+        env.insert("TERM".into(), term.clone().into());
+        env.insert(PTY_MARK.into(), request.pty_id.to_string().into());
+        match &request.program {
+            None => {
+                let shell = environment.login_shell();
+                launch.command = shown(&shell.program.to_string_lossy());
+                launch.name = launch.command.clone();
+                launch.argv = vec![c_string(shell.name.into())];
+                launch.program =
+                    executable(&shell.program).map(|()| c_string(shell.program.into_os_string()));
+            }
+            Some(Program::Argv { argv }) => {
+                let found = find(argv, &env, &launch.cwd.path);
+                launch.program = found.map(|path| c_string(path.into_os_string()));
+            }
+            Some(Program::Shell { .. }) => {}
+        }
+        launch.env = env.into_iter().map(assignment).collect();
+        launch.terminal = Some(StartedTerminal { size: request.size, term });
+        Ok(launch)
     }
 }
 

@@ -47,6 +47,8 @@ mod signal;
 mod stdin;
 mod supervise;
 mod table;
+pub(crate) mod terminal;
+mod terminfo;
 mod tree;
 pub mod view;
 

@@ -5,6 +5,8 @@ use shared::ids::{OpId, ProcessId};
 use shared::protocol::WireError;
 use shared::protocol::process::{Exit, ProcessFacts};
 
+use super::terminal::StartedTerminal;
+
 /// One record. Applying the same one twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,6 +45,9 @@ pub(super) struct Started {
     /// Names the boot of the machine; empty in records of a daemon without keepers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) boot_id: String,
+    /// Present when it has a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) terminal: Option<StartedTerminal>,
 }
 
 impl Record {

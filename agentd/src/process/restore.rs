@@ -136,6 +136,9 @@ impl Restored {
             }
             let process = Process::new(started, log, phase);
             process.detail().durable = durable;
+            if let Some(terminal) = &process.terminal {
+                terminal.settle(&restored.output_dir.join(process.id().to_string()));
+            }
             restored.table.insert(Arc::clone(&process));
             if let Some(stream) = stream {
                 restored.settled.retain(|id| *id != process.id());

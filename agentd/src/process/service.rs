@@ -53,19 +53,19 @@ pub(super) enum Admitted {
     /// The same operation has started it before.
     Before(Arc<Process>),
     /// It is entered and not yet recorded.
-    New(Arc<Process>, Launch),
+    New(Arc<Process>, Box<Launch>),
 }
 
 impl ProcessService {
     pub(super) fn find(&self, id: ProcessId) -> Result<Arc<Process>, WireError> {
         match self.table.known(id) {
-            Known::Here(process) => Ok(process),
+            Known::Here(process) if process.terminal.is_none() => Ok(process),
             Known::Pruned { ended_at_ms } => {
                 let text = format!("{id} ended and its record was dropped");
                 let error = WireError::refused(ErrorCode::ProcessPruned, text);
                 Err(error.with("ended_at_ms", ended_at_ms))
             }
-            Known::Never => {
+            Known::Here(_) | Known::Never => {
                 let text = format!("there is no process {id}");
                 Err(WireError::refused(ErrorCode::ProcessNotFound, text))
             }
@@ -74,36 +74,57 @@ impl ProcessService {
 
     /// Checks a request and enters the process.
     pub(super) fn admit(&self, op: OpId, request: &StartProcess) -> Result<Admitted, StartError> {
-        match self.table.known(request.process_id) {
-            Known::Here(process) if process.started.op == op => {
-                return Ok(Admitted::Before(process));
-            }
-            Known::Here(_) | Known::Pruned { .. } => return Err(StartError::IdInUse),
-            Known::Never => {}
+        if let Some(process) = self.admitted_before(op, request.process_id)? {
+            return Ok(Admitted::Before(process));
         }
         let running = self.table.running();
         if running >= PROCESSES_RUNNING_MAX {
             return Err(StartError::TooMany { running, limit: PROCESSES_RUNNING_MAX });
         }
         let launch = Launch::check(request, &self.root, &self.environment)?;
+        Ok(self.enter(op, request.process_id, request.chat_id.clone(), launch))
+    }
+
+    /// The process that the same operation has started before.
+    pub(super) fn admitted_before(
+        &self,
+        op: OpId,
+        id: ProcessId,
+    ) -> Result<Option<Arc<Process>>, StartError> {
+        match self.table.known(id) {
+            Known::Here(process) if process.started.op == op => Ok(Some(process)),
+            Known::Here(_) | Known::Pruned { .. } => Err(StartError::IdInUse),
+            Known::Never => Ok(None),
+        }
+    }
+
+    /// Enters a process whose launch is checked.
+    pub(super) fn enter(
+        &self,
+        op: OpId,
+        id: ProcessId,
+        chat: Option<String>,
+        launch: Launch,
+    ) -> Admitted {
         let started = Started {
-            process: request.process_id,
+            process: id,
             op,
             command: launch.command.clone(),
             cwd: launch.cwd.path.to_string_lossy().into_owned(),
-            chat: request.chat_id.clone(),
+            chat,
             at_ms: self.clock.now_ms(),
             boot_id: self.supervisor.boot_id().to_owned(),
+            terminal: launch.terminal.clone(),
         };
         let log = OutputLog::new(
             Arc::clone(&self.output_dir),
-            request.process_id,
+            id,
             launch.output_kept_bytes,
             Arc::clone(&self.budget),
         );
         let process = Process::new(started, log, Phase::Starting);
         self.table.insert(Arc::clone(&process));
-        Ok(Admitted::New(process, launch))
+        Admitted::New(process, Box::new(launch))
     }
 
     /// Makes the start durable, before the program is executed.
@@ -121,6 +142,7 @@ impl ProcessService {
         attempt: Attempt,
     ) -> io::Result<()> {
         let parts = LinkParts {
+            output_dir: Arc::clone(&self.output_dir),
             budget: Arc::clone(&self.budget),
             clock: Arc::clone(&self.clock),
             lifecycle: self.lifecycle.clone(),

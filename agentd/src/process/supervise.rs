@@ -144,6 +144,7 @@ impl Supervisor {
         let data = data.transpose().map_err(StartError::of_io)?;
         let identity = self.program.containment.identity.clone();
         let head = Head::new(process, output_dir, launch.output_kept_bytes, &self.boot_id, input)
+            .with_terminal(launch.terminal.as_ref().map(|terminal| terminal.size))
             .contained(self.ground.plan(process), identity);
         let image = image::write(head, program, &launch.argv, &launch.env);
         let image = image.map_err(StartError::of_io)?;

@@ -16,6 +16,7 @@ use super::log::OutputLog;
 use super::machine::{End, Phase};
 use super::record::{Record, Started};
 use super::stdin::StdinHandle;
+use super::terminal::TerminalCell;
 use crate::records::{Live, LiveRecord, Location};
 
 /// Ids of dropped processes that are remembered, to say "dropped" and not "never seen".
@@ -25,6 +26,8 @@ const PRUNED_MAX: usize = 10_000;
 pub(super) struct Process {
     pub(super) started: Started,
     pub(super) log: Arc<OutputLog>,
+    /// Present when it has a terminal.
+    pub(super) terminal: Option<TerminalCell>,
     /// Where it stands; changed by its driver alone.
     pub(super) phase: watch::Sender<Phase>,
     /// Whether its keeper has told once how it stands; changed by its driver alone.
@@ -65,8 +68,10 @@ pub(super) struct Durable {
 
 impl Process {
     pub(super) fn new(started: Started, log: Arc<OutputLog>, phase: Phase) -> Arc<Self> {
+        let terminal = started.terminal.as_ref().map(|terminal| TerminalCell::new(terminal.size));
         Arc::new(Self {
             started,
+            terminal,
             log,
             phase: watch::Sender::new(phase),
             heard: watch::Sender::new(false),
@@ -243,10 +248,18 @@ impl ProcessTable {
         self.lock().processes.values().cloned().collect()
     }
 
+    /// How many terminals' programs run.
+    pub(super) fn running_terminals(&self) -> usize {
+        let state = self.lock();
+        let terminals = state.open.iter().filter(|process| process.terminal.is_some());
+        terminals.filter(|process| process.phase.borrow().is_running()).count()
+    }
+
     pub(super) fn running(&self) -> usize {
         let mut state = self.lock();
         state.open.retain(|process| process.phase.borrow().is_open());
-        state.open.iter().filter(|process| process.phase.borrow().is_running()).count()
+        let plain = state.open.iter().filter(|process| process.terminal.is_none());
+        plain.filter(|process| process.phase.borrow().is_running()).count()
     }
 
     pub(super) fn is_leader(&self, pid: u32) -> bool {

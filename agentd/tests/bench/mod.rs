@@ -4,6 +4,7 @@
 
 pub mod measured;
 pub mod served;
+pub mod terminals;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

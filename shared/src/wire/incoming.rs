@@ -211,6 +211,12 @@ impl BodyReader {
         Self { frames }
     }
 
+    /// Whatever else the caller says, frame by frame, where a method takes more than bytes.
+    #[must_use]
+    pub fn into_frames(self) -> FrameReader {
+        self.frames
+    }
+
     /// The next bytes, 1 to 256 KiB; none at the end. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
@@ -281,6 +287,21 @@ impl Answerer {
     /// Writes one item of a stream.
     pub async fn item<T: Serialize>(&mut self, item: &T) -> Result<(), WriteError> {
         self.frames.write(&Frame::message(item)).await
+    }
+
+    /// Writes one item and the raw bytes that belong to it; with one write when they are few.
+    pub async fn item_with<T: Serialize>(
+        &mut self,
+        item: &T,
+        bytes: Bytes,
+    ) -> Result<(), WriteError> {
+        const FEW_BYTES: usize = 16 * 1024;
+        if bytes.is_empty() || bytes.len() > FEW_BYTES {
+            self.item(item).await?;
+            return self.raw(bytes).await;
+        }
+        let frames = [Frame::message(item), Frame { kind: FrameKind::Raw, body: bytes }];
+        self.frames.write_together(&frames).await
     }
 
     /// Writes raw bytes, as many frames as they need.

@@ -31,11 +31,13 @@ pub(super) struct Ending {
     /// The process that moves the others there.
     mover: Option<Pid>,
     walks: usize,
+    /// Asks for the end: what a program of that kind takes for it.
+    polite: Signal,
 }
 
 impl Ending {
     /// Makes the group that the process is to be born in.
-    pub(super) fn new(plan: GroupPlan) -> Self {
+    pub(super) fn new(plan: GroupPlan, polite: Signal) -> Self {
         let strongest = match (&plan.unified, plan.may_kill) {
             (Some(_), true) => StopMeans::CgroupKill,
             (Some(_), false) => StopMeans::FreezeKill,
@@ -48,6 +50,7 @@ impl Ending {
             place_at: None,
             mover: None,
             walks: 0,
+            polite,
         }
     }
 
@@ -160,10 +163,10 @@ impl Ending {
         }
     }
 
-    /// SIGTERM to the leader's group and to everything that has left it; what is stopped is
+    /// The polite signal to the leader's group and to everything that has left it; what is stopped is
     /// continued, or it would not see the signal.
     fn ask_politely(&self, leader: Option<Pid>) {
-        for signal in [Signal::TERM, Signal::CONT] {
+        for signal in [self.polite, Signal::CONT] {
             if let Some(leader) = leader {
                 let _ = rustix::process::kill_process_group(leader, signal);
             }

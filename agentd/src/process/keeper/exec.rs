@@ -20,6 +20,7 @@ use rustix::process::Pid;
 
 use super::image::{Image, InputKind, Pointers};
 use super::protocol::Refusal;
+use super::terminal;
 use crate::process::limits::{NICE, OOM_SCORE_ADJUST};
 
 const OOM_TEXT: &CStr = c"500";
@@ -29,20 +30,45 @@ const _: () = assert!(OOM_SCORE_ADJUST == 500, "the text says the number");
 pub(super) struct Executed {
     pub(super) pid: Pid,
     pub(super) stdout: OwnedFd,
-    pub(super) stderr: OwnedFd,
+    /// Absent with a terminal, where both are one.
+    pub(super) stderr: Option<OwnedFd>,
     /// Present when its standard input stays open.
     pub(super) stdin: Option<OwnedFd>,
+    /// Present with a terminal: to type into it and to size it.
+    pub(super) terminal: Option<OwnedFd>,
     /// Whether it is in the group that it was to be in.
     pub(super) is_member: bool,
 }
 
-/// Executes `image` in the directory `cwd` and in `group`. Returns when it runs, or why it does not.
-pub(super) fn execute(
-    image: &Image,
-    cwd: &OwnedFd,
-    file: Option<OwnedFd>,
-    group: Option<BorrowedFd<'_>>,
-) -> Result<Executed, Refusal> {
+/// The keeper's ends and the program's.
+struct Connected {
+    stdout: OwnedFd,
+    stderr: Option<OwnedFd>,
+    stdin: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+    child_stdin: Option<OwnedFd>,
+    child_stdout: OwnedFd,
+    /// None: the same as standard output.
+    child_stderr: Option<OwnedFd>,
+}
+
+fn connect(image: &Image, file: Option<OwnedFd>) -> Result<Connected, Refusal> {
+    if let Some(size) = image.head.terminal {
+        let before = |errno: Errno| refusal(false, errno.raw_os_error());
+        let owner = image.head.identity.as_ref().map(|identity| identity.uid);
+        let terminal::Pair { master, slave } = terminal::open(size, owner).map_err(before)?;
+        let again = rustix::io::fcntl_dupfd_cloexec(&master, 3).map_err(before)?;
+        let child_stdin = rustix::io::fcntl_dupfd_cloexec(&slave, 3).map_err(before)?;
+        return Ok(Connected {
+            stdout: master,
+            stderr: None,
+            stdin: None,
+            terminal: Some(again),
+            child_stdin: Some(child_stdin),
+            child_stdout: slave,
+            child_stderr: None,
+        });
+    }
     let (stdout, child_stdout) = pipe()?;
     let (stderr, child_stderr) = pipe()?;
     let (child_stdin, stdin) = match (image.head.input, file) {
@@ -52,12 +78,28 @@ pub(super) fn execute(
         }
         (_, file) => (file, None),
     };
+    let (stderr, child_stderr) = (Some(stderr), Some(child_stderr));
+    let terminal = None;
+    Ok(Connected { stdout, stderr, stdin, terminal, child_stdin, child_stdout, child_stderr })
+}
+
+/// Executes `image` in the directory `cwd` and in `group`. Returns when it runs, or why it does not.
+pub(super) fn execute(
+    image: &Image,
+    cwd: &OwnedFd,
+    file: Option<OwnedFd>,
+    group: Option<BorrowedFd<'_>>,
+) -> Result<Executed, Refusal> {
+    let connected = connect(image, file)?;
+    let Connected { stdout, stderr, stdin, terminal, .. } = connected;
+    let Connected { child_stdin, child_stdout, child_stderr, .. } = connected;
     let (told, tell) = pipe()?;
     let child = Ends {
         // The keeper's own standard input is /dev/null.
         stdin: child_stdin.as_ref().map_or(0, AsRawFd::as_raw_fd),
         stdout: child_stdout.as_raw_fd(),
-        stderr: child_stderr.as_raw_fd(),
+        stderr: child_stderr.as_ref().unwrap_or(&child_stdout).as_raw_fd(),
+        is_terminal: terminal.is_some(),
         cwd: cwd.as_raw_fd(),
         tell: tell.as_raw_fd(),
         enter: -1,
@@ -87,11 +129,11 @@ pub(super) fn execute(
         let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
         return Err(refusal);
     }
-    for ours in [Some(&stdout), Some(&stderr), stdin.as_ref()].into_iter().flatten() {
+    for ours in [Some(&stdout), stderr.as_ref(), stdin.as_ref()].into_iter().flatten() {
         let _ = rustix::io::ioctl_fionbio(ours, true);
     }
     let is_member = is_born || group.is_some_and(|group| is_in(group, pid));
-    Ok(Executed { pid, stdout, stderr, stdin, is_member })
+    Ok(Executed { pid, stdout, stderr, stdin, terminal, is_member })
 }
 
 /// A fork whose child is in `group` from the start: 0 in the child.
@@ -132,6 +174,7 @@ struct Ends {
     stdin: RawFd,
     stdout: RawFd,
     stderr: RawFd,
+    is_terminal: bool,
     cwd: RawFd,
     tell: RawFd,
     /// `cgroup.procs` of the group to enter; negative: none.
@@ -172,7 +215,8 @@ fn become_program(image: &Pointers<'_>, ends: &Ends) -> ! {
             && libc::fchdir(ends.cwd) == 0
             && libc::dup2(ends.stdin, 0) >= 0
             && libc::dup2(ends.stdout, 1) >= 0
-            && libc::dup2(ends.stderr, 2) >= 0;
+            && libc::dup2(ends.stderr, 2) >= 0
+            && (!ends.is_terminal || terminal::control());
         if is_ready {
             // What a keeper ignores or blocks is no business of the program's.
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);

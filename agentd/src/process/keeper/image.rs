@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use shared::ids::ProcessId;
+use shared::protocol::pty::PtySize;
 
 use crate::process::cgroup::GroupPlan;
 use crate::process::limits::Identity;
@@ -26,6 +27,9 @@ pub(in crate::process) struct Head {
     /// Names this boot of the machine.
     pub(in crate::process) boot_id: String,
     pub(in crate::process) input: InputKind,
+    /// It has a terminal of this size in place of pipes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::process) terminal: Option<PtySize>,
     /// Its control groups.
     #[serde(default)]
     pub(in crate::process) groups: GroupPlan,
@@ -73,7 +77,22 @@ impl Head {
     ) -> Self {
         let (output_dir, boot_id) = (output_dir.to_owned(), boot_id.to_owned());
         let (groups, identity) = (GroupPlan::default(), None);
-        Self { process, output_dir, kept_bytes, boot_id, input, groups, identity, arguments: 0 }
+        Self {
+            process,
+            output_dir,
+            kept_bytes,
+            boot_id,
+            input,
+            terminal: None,
+            groups,
+            identity,
+            arguments: 0,
+        }
+    }
+
+    /// The same with a terminal.
+    pub(in crate::process) fn with_terminal(self, terminal: Option<PtySize>) -> Self {
+        Self { terminal, ..self }
     }
 
     /// The same, in `groups` and as `identity`.

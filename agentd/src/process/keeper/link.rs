@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use rustix::io::Errno;
 use shared::ids::OpId;
-use shared::limits::STDIN_WRITE_MAX_BYTES;
+use shared::limits::{PTY_INPUT_MAX_BYTES, PTY_VIEWER_MAX_BYTES, STDIN_WRITE_MAX_BYTES};
+use shared::protocol::pty::PtySize;
 use shared::wire::{Frame, FrameDecoder, FrameKind};
 
 use super::protocol::{Asked, Said, UNSEEN_MAX};
@@ -26,16 +27,23 @@ pub(super) struct Link {
 
 struct Receiving {
     ask: u64,
-    op: OpId,
+    what: Bytes,
     len: u64,
-    close: bool,
     data: Vec<u8>,
+}
+
+/// What the bytes that come are.
+enum Bytes {
+    Input { op: OpId, close: bool },
+    Typing { viewer: String, seq: u64 },
 }
 
 /// What a daemon asks, whole.
 pub(super) enum Request {
     Seen { squeeze: bool },
     Input { ask: u64, op: OpId, data: Vec<u8>, close: bool },
+    Type { ask: u64, viewer: String, seq: u64, data: Vec<u8> },
+    Resize { ask: u64, size: PtySize },
     Signal { ask: u64, op: Option<OpId>, number: i32 },
     Stop { ask: u64, grace: Duration },
     Release,
@@ -126,9 +134,17 @@ impl Link {
             }
             Asked::Input { len, .. } if len > STDIN_WRITE_MAX_BYTES as u64 => return Err(Gone),
             Asked::Input { ask, op, len, close } => {
-                self.receiving = Some(Receiving { ask, op, len, close, data: Vec::new() });
-                self.received()
+                self.receive(ask, Bytes::Input { op, close }, len)
             }
+            Asked::Type { viewer, len, .. }
+                if len > PTY_INPUT_MAX_BYTES as u64 || viewer.len() > PTY_VIEWER_MAX_BYTES + 1 =>
+            {
+                return Err(Gone);
+            }
+            Asked::Type { ask, viewer, seq, len } => {
+                self.receive(ask, Bytes::Typing { viewer, seq }, len)
+            }
+            Asked::Resize { ask, size } => Some(Request::Resize { ask, size }),
             Asked::Signal { ask, op, number } => Some(Request::Signal { ask, op, number }),
             Asked::Stop { ask, grace_ms } => {
                 Some(Request::Stop { ask, grace: Duration::from_millis(grace_ms) })
@@ -137,9 +153,17 @@ impl Link {
         })
     }
 
+    fn receive(&mut self, ask: u64, what: Bytes, len: u64) -> Option<Request> {
+        self.receiving = Some(Receiving { ask, what, len, data: Vec::new() });
+        self.received()
+    }
+
     fn received(&mut self) -> Option<Request> {
         let whole = self.receiving.take_if(|input| input.data.len() as u64 >= input.len)?;
-        let Receiving { ask, op, close, data, .. } = whole;
-        Some(Request::Input { ask, op, data, close })
+        let Receiving { ask, what, data, .. } = whole;
+        Some(match what {
+            Bytes::Input { op, close } => Request::Input { ask, op, data, close },
+            Bytes::Typing { viewer, seq } => Request::Type { ask, viewer, seq, data },
+        })
     }
 }

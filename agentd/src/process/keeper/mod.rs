@@ -22,6 +22,8 @@ pub(super) mod protocol;
 pub(super) mod record;
 mod run;
 mod stop;
+mod terminal;
+pub(super) mod timeline;
 
 pub use forker::run_forker;
 pub(super) use forker::send;

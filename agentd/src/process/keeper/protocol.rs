@@ -6,13 +6,14 @@
 //!
 //! ```text
 //! daemon ◄── Hello, then Status whenever something changed ── keeper      (at most a few unseen)
-//!        ──► Seen, Input + raw frames, Signal, Stop, Release ──►
-//!        ◄── Written, Signalled, Stopped ──
+//!        ──► Seen, Input + raw frames, Type + raw frames, Resize, Signal, Stop, Release ──►
+//!        ◄── Written, Typed, Resized, Signalled, Stopped ──
 //! ```
 
 use serde::{Deserialize, Serialize};
 use shared::ids::{OpId, ProcessId};
 use shared::protocol::process::{Exit, ProcessFacts, Stopped};
+use shared::protocol::pty::PtySize;
 
 use crate::process::log::LogState;
 
@@ -49,11 +50,18 @@ pub(in crate::process) enum Said {
         /// Whether it understands [`Asked::Stop`].
         #[serde(default)]
         can_stop: bool,
+        /// Of a terminal: who typed, up to which number; who typed last stands last.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        typed: Vec<Typed>,
     },
     /// Everything as it is now; absolute, so that a later one replaces an earlier one.
     Status(Box<Status>),
     /// What became of an [`Asked::Input`].
     Written { ask: u64, written: u64, outcome: InputOutcome },
+    /// What became of an [`Asked::Type`].
+    Typed { ask: u64, outcome: TypingOutcome },
+    /// An [`Asked::Resize`] was done.
+    Resized { ask: u64, terminal: TerminalStatus },
     /// What became of an [`Asked::Signal`].
     Signalled { ask: u64, is_sent: bool },
     /// What became of an [`Asked::Stop`].
@@ -71,6 +79,25 @@ pub(in crate::process) struct Status {
     /// What it used, and whether memory or processes ran out; as far as it is known by now.
     #[serde(default)]
     pub(in crate::process) facts: ProcessFacts,
+    /// Of a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::process) terminal: Option<TerminalStatus>,
+}
+
+/// What there is of a terminal besides its output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::process) struct TerminalStatus {
+    /// Now.
+    pub(in crate::process) size: PtySize,
+    /// Sizes on record beside the log, this one included.
+    pub(in crate::process) sizes: u64,
+}
+
+/// Everything of one viewer up to a number was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::process) struct Typed {
+    pub(in crate::process) viewer: String,
+    pub(in crate::process) seq: u64,
 }
 
 /// Where the leader stands.
@@ -120,6 +147,18 @@ pub(in crate::process) enum InputOutcome {
     Blocked,
 }
 
+/// How typing went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::process) enum TypingOutcome {
+    /// The terminal has it, or had it before.
+    Done,
+    /// The program has ended.
+    Closed,
+    /// Too much waits already; it was not taken.
+    Full,
+}
+
 /// A daemon to a keeper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,6 +170,10 @@ pub(in crate::process) enum Asked {
     },
     /// Write the `len` bytes that follow in raw frames. The same operation is written once.
     Input { ask: u64, op: OpId, len: u64, close: bool },
+    /// Type the `len` bytes that follow in raw frames, unless `seq` was typed for `viewer` before.
+    Type { ask: u64, viewer: String, seq: u64, len: u64 },
+    /// Give the terminal another size.
+    Resize { ask: u64, size: PtySize },
     /// Signal the group while its leader is there. The same operation signals once.
     Signal { ask: u64, op: Option<OpId>, number: i32 },
     /// End the leader and everything that it started: ask, wait, kill. Goes on without the daemon.

@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal as Hint};
 use shared::clock::{Clock, SystemClock};
 use shared::ids::OpId;
 use shared::protocol::process::{Exit, OutputStream, ProcessFacts, ProcessUsage};
@@ -23,8 +23,10 @@ use super::image::{Head, Image};
 use super::input::Input;
 use super::link::{Gone, Link, Request};
 use super::machine::{Effect, Event, KeeperMachine, Phase};
-use super::protocol::{Leader, Life, Refusal, Said, Status, own_version};
+use super::protocol::{Leader, Life, Refusal, Said, Status, TypingOutcome, own_version};
 use super::record::{self, Note, Usage};
+use super::terminal::{self, Terminal};
+use super::timeline::Timeline;
 use crate::process::log::{Budget, LogWriter, OutputLog};
 use crate::process::tree;
 
@@ -66,6 +68,8 @@ struct Keeper {
     pipes: Vec<u64>,
     buffer: Vec<u8>,
     input: Input,
+    /// In place of pipes.
+    terminal: Option<Terminal>,
     listener: OwnedFd,
     link: Option<Link>,
     /// The daemon has not been told everything.
@@ -88,6 +92,8 @@ pub(super) fn keep(order: Order) -> std::io::Result<()> {
     let children = watch_children()?;
     let image = Image::read(image)?;
     let head = image.head.clone();
+    // An interactive shell ignores what asks others to end.
+    let polite = if head.terminal.is_some() { Hint::HUP } else { Hint::TERM };
     let budget = Arc::new(Budget::new(u64::MAX));
     let log = OutputLog::new(
         head.output_dir.as_path().into(),
@@ -111,12 +117,13 @@ pub(super) fn keep(order: Order) -> std::io::Result<()> {
         pipes: Vec::new(),
         buffer: Vec::new(),
         input: Input::default(),
+        terminal: None,
         listener,
         link: Some(Link::new(link)),
         has_news: false,
         record: File::from(record),
         signalled: VecDeque::new(),
-        ending: Ending::new(image.head.groups.clone()),
+        ending: Ending::new(image.head.groups.clone(), polite),
         facts: ProcessFacts::default(),
         children,
         clock: SystemClock,
@@ -158,20 +165,25 @@ fn watch_children() -> std::io::Result<SignalFd> {
 
 impl Keeper {
     fn take_over(&mut self, executed: Executed) -> Event {
-        let Executed { pid, stdout, stderr, stdin, is_member } = executed;
+        let Executed { pid, stdout, stderr, stdin, terminal, is_member } = executed;
         self.ending.born(is_member, self.clock.now());
         let number = u32::try_from(pid.as_raw_pid()).unwrap_or(0);
         let start_time = tree::start_time(number).unwrap_or(0);
         let boot_id = self.head.boot_id.clone();
         self.life = Life::Running(Leader { pid: number, start_time, boot_id });
         self.leader = Some(pid);
-        self.pipes = [&stdout, &stderr]
+        self.pipes = [Some(&stdout), stderr.as_ref()]
             .into_iter()
+            .flatten()
             .filter_map(|pipe| rustix::fs::fstat(pipe).ok())
             .map(|stat| stat.st_ino)
             .collect();
-        (self.stdout, self.stderr) = (Some(stdout), Some(stderr));
+        (self.stdout, self.stderr) = (Some(stdout), stderr);
         self.input = Input::new(stdin);
+        self.terminal = terminal.zip(self.head.terminal).map(|(master, size)| {
+            let path = self.head.output_dir.join(self.head.process.to_string());
+            Terminal::new(master, Timeline::new(path, size, self.clock.now_ms()))
+        });
         // Not zeroed: what is never read into costs no memory.
         self.buffer = Vec::with_capacity(READ_BYTES);
         Event::Executed
@@ -252,7 +264,10 @@ impl Keeper {
             (Some(self.children.as_fd()), PollFlags::IN),
             (self.stdout.as_ref().map(AsFd::as_fd), PollFlags::IN),
             (self.stderr.as_ref().map(AsFd::as_fd), PollFlags::IN),
-            (self.input.wanted(), PollFlags::OUT),
+            (
+                self.input.wanted().or_else(|| self.terminal.as_ref().and_then(Terminal::wanted)),
+                PollFlags::OUT,
+            ),
             (Some(self.listener.as_fd()), PollFlags::IN),
             (self.link.as_ref().map(Link::fd), link_flags),
         ];
@@ -289,12 +304,20 @@ impl Keeper {
         };
         let (Some(fd), Some(writer)) = (&*pipe, &mut self.writer) else { return };
         let was_flooded = self.flooded[index];
-        let read = match was_flooded.then(|| writer.splice(stream, fd.as_fd())) {
+        let may_splice = was_flooded && self.terminal.is_none();
+        let read = match may_splice.then(|| writer.splice(stream, fd.as_fd())) {
             Some(moved @ (Ok(_) | Err(Errno::AGAIN | Errno::INTR))) => moved,
             // Also for a file system that cannot, and for a full disk: what is lost is counted.
             _ => {
                 self.buffer.clear();
-                let read = rustix::io::read(fd, rustix::buffer::spare_capacity(&mut self.buffer));
+                let read = match &mut self.terminal {
+                    Some(terminal) => {
+                        let read = terminal::read(fd, &mut self.buffer);
+                        terminal.wrote(self.log.extent().total, self.clock.now_ms());
+                        read
+                    }
+                    None => rustix::io::read(fd, rustix::buffer::spare_capacity(&mut self.buffer)),
+                };
                 writer.append(stream, &self.buffer);
                 read
             }
@@ -302,7 +325,7 @@ impl Keeper {
         match read {
             Ok(read) if read > 0 => {
                 let is_flooded = read >= READ_BYTES;
-                if is_flooded && !was_flooded {
+                if is_flooded && !was_flooded && self.terminal.is_none() {
                     // Refused when the user has many large pipes; a small one works as well.
                     let _ = rustix::pipe::fcntl_setpipe_size(fd, BULK_PIPE_BYTES);
                 }
@@ -353,6 +376,8 @@ impl Keeper {
         self.leader = None;
         self.ended_at = Some(self.clock.now());
         self.input.close();
+        let untyped = self.terminal.as_mut().map(Terminal::close).unwrap_or_default();
+        untyped.iter().for_each(|answer| self.say(answer));
         if let Life::Running(leader) = &self.life {
             self.life = Life::Ended { leader: leader.clone(), exit, ago_ms: 0 };
         }
@@ -389,6 +414,7 @@ impl Keeper {
             keeper: std::process::id(),
             has_input: self.input.is_open(),
             can_stop: true,
+            typed: self.terminal.as_ref().map(Terminal::typed).unwrap_or_default(),
         };
         // Goes with the first status.
         if let Some(link) = &mut self.link {
@@ -411,6 +437,23 @@ impl Keeper {
                         self.say(&answer);
                     }
                     self.pump();
+                }
+                Request::Type { ask, viewer, seq, data } => {
+                    let answer = match &mut self.terminal {
+                        Some(terminal) => terminal.add(ask, viewer, seq, data),
+                        None => Some(Said::Typed { ask, outcome: TypingOutcome::Closed }),
+                    };
+                    if let Some(answer) = answer {
+                        self.say(&answer);
+                    }
+                    self.pump();
+                }
+                Request::Resize { ask, size } => {
+                    if let Some(terminal) = &mut self.terminal {
+                        terminal.resize(size, self.log.extent().total, self.clock.now_ms());
+                    }
+                    let terminal = self.terminal.as_ref().map(Terminal::status);
+                    self.say(&Said::Resized { ask, terminal: terminal.unwrap_or_default() });
                 }
                 Request::Signal { ask, op, number } => {
                     let is_sent = self.signal(op, number);
@@ -435,6 +478,14 @@ impl Keeper {
         #[expect(unsafe_code, reason = "the safe wrappers know named signals only")]
         // SAFETY: kill takes two numbers and touches no memory.
         let is_sent = unsafe { libc::kill(-leader.as_raw_pid(), number) } == 0;
+        // What a shell runs in the foreground of its terminal has a group of its own.
+        if let Some(group) = self.terminal.as_ref().and_then(Terminal::foreground)
+            && group != leader.as_raw_pid()
+        {
+            #[expect(unsafe_code, reason = "as above")]
+            // SAFETY: as above.
+            let _ = unsafe { libc::kill(-group, number) };
+        }
         if let (Some(op), true) = (op, is_sent) {
             self.signalled.push_back(op);
             if self.signalled.len() > REMEMBERED {
@@ -445,7 +496,8 @@ impl Keeper {
     }
 
     fn pump(&mut self) {
-        for answer in self.input.pump(self.clock.now()) {
+        let typed = self.terminal.as_mut().map(Terminal::pump).unwrap_or_default();
+        for answer in self.input.pump(self.clock.now()).into_iter().chain(typed) {
             self.say(&answer);
         }
     }
@@ -468,7 +520,8 @@ impl Keeper {
             *ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
         }
         let (pipes, facts) = (self.pipes.clone(), self.facts.clone());
-        let status = Status { life, output: self.log.state(), pipes, facts };
+        let terminal = self.terminal.as_ref().map(Terminal::status);
+        let status = Status { life, output: self.log.state(), pipes, facts, terminal };
         self.say(&Said::Status(Box::new(status)));
     }
 

@@ -34,6 +34,8 @@ pub use budget::Budget;
 pub use read::Piece;
 pub use writer::LogWriter;
 
+/// What may stand beside the log of a terminal and goes with it.
+const BESIDE: [&str; 5] = ["sizes", "times", "times-new", "screen", "screen-new"];
 /// Share of the kept bytes that goes to the head.
 const HEAD_SHARE: u64 = 8;
 /// Largest head.
@@ -209,6 +211,9 @@ impl OutputLog {
         }
         self.remove_file(&self.head_path());
         self.remove_file(&self.marks_path());
+        for beside in BESIDE {
+            self.remove_file(&self.dir.join(format!("{}.{beside}", self.id)));
+        }
         self.remove_file(&self.end_path());
         state.head_len = 0;
         state.marks = 0;
