@@ -113,6 +113,9 @@ async fn long_output_is_shown_by_its_head_and_tail_and_can_be_paged() {
     assert!(output.len() < 40 * 1024);
     let total = seen.result["truncated"]["total_bytes"].as_u64().unwrap();
     assert_eq!(total, 588_895);
+    let args = json!({ "process_id": seen.result["process_id"], "grep": "^54321$" });
+    let middle = world.run("process_output", &args).await;
+    assert!(middle.result["output"].as_str().unwrap().contains(" 54321\n"), "{middle:?}");
 }
 
 /// Asks as the driver of a turn does: with the same operation until there is an answer.

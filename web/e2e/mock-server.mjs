@@ -26,7 +26,7 @@ const server = createServer(async (request, response) => {
       "x-request-id": answer.body?.request_id ?? "req_mock",
       ...answer.headers,
     });
-    response.end(answer.body === undefined ? "" : JSON.stringify(answer.body));
+    response.end(answer.body === undefined ? "" : typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body));
     return;
   }
   const path = join(dist, normalize(url.pathname));

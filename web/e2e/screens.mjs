@@ -40,6 +40,16 @@ const openRow = (title) => async (page) => {
   await settle(page);
 };
 
+/** The first terminal, drawn. */
+const openTerminals = (act) => async (page) => {
+  await page.locator(".fleet-link").first().click();
+  await page.getByRole("link", { name: "Terminals" }).click();
+  await page.getByRole("tab").nth(1).click();
+  await page.getByText("You write here").waitFor();
+  await settle(page);
+  if (act) await act(page);
+};
+
 /** Screens behind the sign-in: where to go, and what to do there. */
 const SCREENS = [
   ["inbox", "/"],
@@ -74,6 +84,55 @@ const SCREENS = [
   ["workspace", "/workspaces", click(".fleet-link >> nth=0")],
   ["workspace-unreachable", "/workspaces", click(".fleet-link >> nth=1")],
   ["workspace-join", "/workspaces", click(".fleet-link >> nth=2")],
+  ["output-follow", "/workspaces", async (page) => {
+    await click(".fleet-link >> nth=0")(page);
+    await click(".process-row .row-link >> nth=0")(page);
+  }],
+  ["output-pages", "/workspaces", async (page) => {
+    await click(".fleet-link >> nth=0")(page);
+    await click(".process-row .row-link >> nth=2")(page);
+    await page.getByRole("button", { name: "Later" }).click();
+    await page.locator(".pager-text").waitFor();
+    await page.locator(".pager-text").evaluate((it) => it.scrollIntoView({ block: "end" }));
+    await settle(page);
+  }],
+  ["output-search", "/workspaces", async (page) => {
+    await click(".fleet-link >> nth=0")(page);
+    await click(".process-row .row-link >> nth=2")(page);
+    await page.getByRole("button", { name: "Find lines" }).click();
+    await page.getByRole("textbox").fill("FAILED");
+    await page.keyboard.press("Enter");
+    await page.locator(".find-row").first().waitFor();
+  }],
+  ["terminals", "/workspaces", openTerminals()],
+  ["terminals-watching", "/workspaces", openTerminals(async (page) => {
+    await page.getByRole("tab").nth(0).click();
+    await page.getByRole("button", { name: "Take over" }).waitFor();
+    await settle(page);
+  })],
+  ["terminals-search", "/workspaces", openTerminals(async (page) => {
+    await page.locator(".xterm-helper-textarea").press("Control+Shift+F");
+    await page.getByRole("textbox", { name: "Search in what was written" }).fill("E0308");
+    await page.keyboard.press("Enter");
+    await page.locator(".find-match").first().waitFor();
+    await settle(page);
+  })],
+  ["terminals-link", "/workspaces", openTerminals(async (page) => {
+    await page.evaluate(() => document.querySelector(".terminal-host").terminal.options.linkHandler.activate(null, "https://doc.rust-lang.org/error_codes/E0308.html"));
+    await page.getByRole("dialog").waitFor();
+    await settle(page);
+  })],
+  ["terminals-close", "/workspaces", openTerminals(async (page) => {
+    await page.getByRole("tab", { selected: true }).press("Delete");
+    await page.getByRole("dialog").waitFor();
+    await settle(page);
+  })],
+  ["terminals-empty", "/workspaces", async (page) => {
+    await click(".fleet-link >> nth=1")(page);
+    await page.getByRole("link", { name: "Terminals" }).click();
+    await page.getByText("No terminal is open here").waitFor();
+    await settle(page);
+  }],
   ["providers", "/settings/providers"],
   ["provider-add", "/settings/providers", click("text=Add a provider")],
   ["provider-test", "/settings/providers", click(".setting-actions .button >> nth=0")],

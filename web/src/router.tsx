@@ -83,6 +83,24 @@ const workspaceRoute = createRoute({
   component: lazyRouteComponent(() => import("./routes/workspaces/detail"), "WorkspacePage"),
 });
 
+const terminalsRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/workspaces/$workspaceId/terminals",
+  validateSearch: (search: Record<string, unknown>): { pty?: string } =>
+    typeof search.pty === "string" ? { pty: search.pty } : {},
+  component: lazyRouteComponent(() => import("./routes/workspaces/terminals/page"), "TerminalsPage"),
+});
+
+const processRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/workspaces/$workspaceId/processes/$processId",
+  validateSearch: (search: Record<string, unknown>): { at?: number } => {
+    const at = Number(search.at);
+    return Number.isSafeInteger(at) && at >= 0 && search.at !== undefined ? { at } : {};
+  },
+  component: lazyRouteComponent(() => import("./routes/workspaces/output/page"), "ProcessPage"),
+});
+
 const settingsRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/settings",
@@ -130,6 +148,8 @@ const routeTree = rootRoute.addChildren([
     chatRoute,
     workspacesRoute,
     workspaceRoute,
+    terminalsRoute,
+    processRoute,
     settingsRoute.addChildren([settingsIndex, providersRoute, modelsRoute, keysRoute, appearanceRoute]),
   ]),
 ]);

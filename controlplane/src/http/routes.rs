@@ -34,6 +34,7 @@ fn reading() -> OpenApiRouter<App> {
         .routes(routes!(processes::get_process))
         .routes(routes!(processes::process_output))
         .routes(routes!(processes::follow_process))
+        .routes(routes!(processes::search_output))
         .routes(routes!(ptys::list_ptys))
         .routes(routes!(ptys::get_pty))
         .routes(routes!(ptys::attach_pty))

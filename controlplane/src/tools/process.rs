@@ -277,7 +277,8 @@ pub(super) fn describe(view: &OutputView) -> Map<String, Value> {
     if view.lines_cut > 0 {
         result.insert("lines_cut".to_owned(), json!(view.lines_cut));
     }
-    if matches!(view.process.state, ProcessState::Running) {
+    // Whoever may want more has to name it.
+    if view.omitted_bytes > 0 || matches!(view.process.state, ProcessState::Running) {
         result.insert("process_id".to_owned(), json!(view.process.process_id));
     }
     result

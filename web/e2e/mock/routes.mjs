@@ -1,5 +1,6 @@
 // The API's routes over the mock's world.
 import { ago, chat, id, message, workspace, world } from "./world.mjs";
+import { PTYS } from "./ptys.mjs";
 import { play, tellChat, tellList } from "./streams.mjs";
 
 const ok = (body, status = 200, headers = {}) => ({ status, body, headers });
@@ -27,7 +28,7 @@ export function handle(method, url, body, request) {
     case "chats":
       return item ? oneChat(method, item, sub, subId, action, body, url) : method === "POST" ? createChat(body) : page(heads());
     case "workspaces":
-      return workspaces(method, item, sub, body);
+      return workspaces(method, item, sub, subId, action, body, url);
     case "providers":
       return collection(method, item, sub, body, world.providers, "prov");
     case "models":
@@ -93,13 +94,39 @@ function touch(target, ...events) {
 }
 
 const PROCESSES = [
-  { id: "proc_1", command: "cargo test -p parser --all-features", cwd: "/home/mira/src/holdfast", state: "running", os_pid: 4121, started_at: ago(31), output_total: 48211, dropped_from: 0, dropped_to: 0 },
-  { id: "proc_2", command: "npm run dev -- --host 127.0.0.1", cwd: "/home/mira/src/holdfast/web", state: "running", os_pid: 3990, started_at: ago(4200), output_total: 1204422, dropped_from: 0, dropped_to: 0 },
-  { id: "proc_3", command: "cargo clippy --all-targets", cwd: "/home/mira/src/holdfast", state: "exited", started_at: ago(300), ended_at: ago(262), exit: { code: 101 }, output_total: 9120, dropped_from: 0, dropped_to: 0 },
-  { id: "proc_4", command: "git fetch --all", cwd: "/home/mira/src/holdfast", state: "exited", started_at: ago(900), ended_at: ago(898), exit: { code: 0 }, output_total: 210, dropped_from: 0, dropped_to: 0 },
+  { id: "proc_1", command: "cargo test -p parser --all-features", cwd: "/home/mira/src/holdfast", state: "running", os_pid: 4121, started_at: ago(31), output_total: 48211, dropped_from: 0, dropped_to: 0, output_held_by: 0 },
+  { id: "proc_2", command: "npm run dev -- --host 127.0.0.1", cwd: "/home/mira/src/holdfast/web", state: "running", os_pid: 3990, started_at: ago(4200), output_total: 1204422, dropped_from: 0, dropped_to: 0, output_held_by: 0 },
+  { id: "proc_3", command: "cargo clippy --all-targets", cwd: "/home/mira/src/holdfast", state: "exited", started_at: ago(300), ended_at: ago(262), exit: { code: 101 }, output_total: 9120, dropped_from: 0, dropped_to: 0, facts: { usage: { user_ms: 41200, system_ms: 3800, max_rss_bytes: 612e6 }, oom_killed: { kills: 1, limit_bytes: 2147483648, peak_bytes: 2147483648 }, processes_refused: null, output_holders: [], stopped: null }, output_held_by: 0 },
+  { id: "proc_4", command: "git fetch --all", cwd: "/home/mira/src/holdfast", state: "exited", started_at: ago(900), ended_at: ago(898), exit: { code: 0 }, output_total: 210, dropped_from: 0, dropped_to: 0, output_held_by: 2 },
 ];
 
-function workspaces(method, item, sub, body) {
+const OUTPUT = Array.from({ length: 9_000 }, (_, i) => `test parser::tests::case_${i} ... ${i % 97 === 40 ? "\u001b[31mFAILED\u001b[0m" : "ok"}\n`).join("");
+
+function processes(found, action, url) {
+  if (!found) return problem(404, "process_not_found", "There is no such process");
+  if (action === "output" && url.pathname.endsWith("/search")) {
+    return ok({ process: found, text: "41:1534: test parser::tests::case_40 ... FAILED\n138:5217: test parser::tests::case_137 ... FAILED\n", next_offset: 9, lines_cut: 0 });
+  }
+  if (action === "output" && url.pathname.endsWith("/follow")) {
+    const chunk = { offset: 0, stream: "stdout", data: Buffer.from(OUTPUT.slice(0, 4_000)).toString("base64") };
+    return ok(`event: chunk\ndata: ${JSON.stringify(chunk)}\n\nevent: end\ndata: {}\n\n`, 200, { "content-type": "text/event-stream" });
+  }
+  if (action === "output") {
+    const offset = Number(url.searchParams.get("offset") ?? 0);
+    const text = OUTPUT.slice(offset, offset + Number(url.searchParams.get("limit") ?? 1e6));
+    const [total, dropped] = [OUTPUT.length, [65_536, 131_072]];
+    const end = offset < dropped[0] ? Math.min(offset + text.length, dropped[0]) : offset + text.length;
+    return ok(text.slice(0, end - offset), 200, { "holdfast-offset": offset, "holdfast-next-offset": end, "holdfast-total": total, "holdfast-dropped-from": dropped[0], "holdfast-dropped-to": dropped[1], "content-type": "application/octet-stream" });
+  }
+  return ok(found);
+}
+
+function found_in_pty(q) {
+  const text = `error[E0308]: mismatched types near ${q}`;
+  return { matches: [{ offset: 120, line: 7, text, ranges: [[0, 5]], before: ["   Compiling parser v2.0.0"], after: [] }, { offset: 900, line: 31, text, ranges: [[0, 5]], before: [], after: [] }], total: 2, dropped_bytes: 0, searched_to: 912 };
+}
+
+function workspaces(method, item, sub, subId, action, body, url) {
   if (!item && method === "GET") return page(world.workspaces);
   if (!item) {
     const made = workspace({ name: body.name });
@@ -112,7 +139,10 @@ function workspaces(method, item, sub, body) {
     if (found.status === "pending" && process.env.AUTOJOIN !== "0") setTimeout(() => join(found), 1500);
     return ok({ id: id("jt"), token: "hfj_AZ0b", expires_at: ago(-900), command: "agentd join http://127.0.0.1:7070 --token hfj_AQGEuVKzN9xq8XUo0cO4b3Yv1mC2nRz7LkQeTt5sWwPdHhJjAa" }, 201);
   }
-  if (sub === "processes") return page(found.status === "connected" ? PROCESSES : []);
+  if (sub === "processes" && !subId) return page(found.status === "connected" ? PROCESSES : []);
+  if (sub === "processes") return processes(PROCESSES.find((it) => it.id === subId), action, url);
+  if (sub === "ptys" && !subId) return page(found.status === "connected" && process.env.PTYS !== "0" ? PTYS : []);
+  if (sub === "ptys" && action === "search") return ok(found_in_pty(url.searchParams.get("q")));
   if (method === "DELETE") return (world.workspaces = world.workspaces.filter((w) => w !== found)), ok(undefined, 204);
   return ok(found);
 }

@@ -1,7 +1,41 @@
 // The mock's two streams, and a turn that is played out when a chat begins.
+import { PTYS } from "./ptys.mjs";
 import { ago, call, message, result, text, world } from "./world.mjs";
 
+const SHELL = [
+  "\u001b[32mmira@hal-9\u001b[0m:\u001b[34m~/src/holdfast\u001b[0m$ cargo check\r\n",
+  "\u001b[1;32m    Checking\u001b[0m parser v2.0.0 (/home/mira/src/holdfast/parser)\r\n",
+  "\u001b[1;33mwarning\u001b[0m: unused variable: `offset`\r\n",
+  "  \u001b[1;34m-->\u001b[0m parser/src/lexer.rs:41:9\r\n",
+  "\u001b[1;31merror[E0308]\u001b[0m: mismatched types\r\n",
+  "\u001b[90m# see \u001b]8;;https://doc.rust-lang.org/error_codes/E0308.html\u001b\\E0308\u001b]8;;\u001b\\\u001b[0m\r\n",
+  "\u001b[32mmira@hal-9\u001b[0m:\u001b[34m~/src/holdfast\u001b[0m$ ",
+].join("");
+
+/** A terminal that echoes what is typed; `pty_2` is written by somebody else. */
+function attachPty(socket, known, query) {
+  const tell = (told) => socket.send(JSON.stringify(told));
+  const screen = Buffer.from(SHELL);
+  let writes = known.writer === null;
+  const size = writes ? { cols: Number(query.get("cols")), rows: Number(query.get("rows")) } : {};
+  const pty = { ...known, ...size };
+  tell({ type: "attached", pty, is_writer: writes, taken_seq: 0, offset: 912, live_from: 912, screen: { offset: 912, cols: pty.cols, rows: pty.rows, len: screen.length } });
+  socket.send(screen);
+  socket.on("message", (data) => {
+    const said = JSON.parse(String(data));
+    if (said.type === "ping") tell({ type: "pong" });
+    if (said.type === "take") tell({ type: "writer", viewer: "you", is_you: (writes = true) });
+    if (said.type === "resize" && writes) tell({ type: "resized", offset: 912, cols: said.cols, rows: said.rows });
+    if (said.type === "input") {
+      tell({ type: "taken", seq: said.seq });
+      socket.send(Buffer.from(said.text.replaceAll("\r", "\r\n")));
+    }
+  });
+}
+
 export function attach(socket, url) {
+  const pty = /\/ptys\/([^/]+)\/attach$/.exec(url.pathname)?.[1];
+  if (pty) return attachPty(socket, PTYS.find((it) => it.id === pty), url.searchParams);
   if (url.pathname === "/api/v1/events") {
     world.listSockets.add(socket);
     socket.send(JSON.stringify([{ type: "ready" }]));

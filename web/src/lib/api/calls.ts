@@ -44,6 +44,22 @@ export const api = {
   deleteWorkspace: (id: string) => body(client.DELETE("/api/v1/workspaces/{id}", path({ id }))),
   joinToken: (id: string) => body(client.POST("/api/v1/workspaces/{id}/join-tokens", path({ id }))),
   processes: (id: string) => body(client.GET("/api/v1/workspaces/{id}/processes", path({ id }))),
+  process: (id: string, process: string) =>
+    body(client.GET("/api/v1/workspaces/{id}/processes/{process}", path({ id, process }))),
+  stopProcess: (id: string, process: string) =>
+    body(client.POST("/api/v1/workspaces/{id}/processes/{process}/stop", { ...path({ id, process }), body: {} })),
+  searchOutput: (id: string, process: string, q: string, context: number) =>
+    body(
+      client.GET("/api/v1/workspaces/{id}/processes/{process}/output/search", {
+        params: { path: { id, process }, query: { q, context } },
+      }),
+    ),
+  ptys: (id: string) => body(client.GET("/api/v1/workspaces/{id}/ptys", path({ id }))),
+  openPty: (id: string, value: Body<"/api/v1/workspaces/{id}/ptys", "post">) =>
+    body(client.POST("/api/v1/workspaces/{id}/ptys", { ...path({ id }), body: value })),
+  closePty: (id: string, pty: string) => body(client.DELETE("/api/v1/workspaces/{id}/ptys/{pty}", path({ id, pty }))),
+  searchPty: (id: string, pty: string, query: S.PtySearch) =>
+    body(client.GET("/api/v1/workspaces/{id}/ptys/{pty}/search", { params: { path: { id, pty }, query } })),
   signal: (id: string, process: string, signal: string) =>
     body(
       client.POST("/api/v1/workspaces/{id}/processes/{process}/signal", { ...path({ id, process }), body: { signal } }),

@@ -31,6 +31,10 @@ export const workspaceQuery = (id: string) =>
   queryOptions({ queryKey: ["workspace", id], queryFn: () => api.workspace(id) });
 export const processesQuery = (id: string) =>
   queryOptions({ queryKey: ["processes", id], queryFn: () => api.processes(id), staleTime: 1_000 });
+export const processQuery = (id: string, process: string) =>
+  queryOptions({ queryKey: ["process", id, process], queryFn: () => api.process(id, process), staleTime: 1_000 });
+export const ptysQuery = (id: string) =>
+  queryOptions({ queryKey: ["ptys", id], queryFn: () => api.ptys(id), staleTime: 1_000 });
 
 /** A session that ended while the page was open leads to the sign-in, and back here afterwards. */
 function signedOut(error: unknown): void {

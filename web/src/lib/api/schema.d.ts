@@ -695,6 +695,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workspaces/{id}/processes/{process}/output/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Searches the output that is kept, line by line, with a regular expression. */
+        get: operations["search_output"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/workspaces/{id}/processes/{process}/signal": {
         parameters: {
             query?: never;
@@ -1581,6 +1598,23 @@ export interface components {
              * @description 24 by default; brought into 1 to 1,000.
              */
             rows?: number | null;
+        };
+        /** @description Lines of output that match. */
+        OutputMatchesView: {
+            /**
+             * Format: int32
+             * @description Lines that were cut for their length.
+             */
+            lines_cut: number;
+            /**
+             * Format: int64
+             * @description One past the last byte that was looked at.
+             */
+            next_offset: number;
+            /** @description The process, read before the text. */
+            process: components["schemas"]["ProcessView"];
+            /** @description One line each: `number:offset: line`, lines of context with `-`. Gaps say their size. */
+            text: string;
         };
         /** @description One page of a list. */
         Page_ApiKeyView: {
@@ -4368,6 +4402,44 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    search_output: {
+        parameters: {
+            query: {
+                /** @description A regular expression, at most 4,096 bytes */
+                q: string;
+                /** @description Lines around each match, 0 to 20 */
+                context?: number;
+                /** @description 1 to 1,000 matches; 200 by default */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+                process: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OutputMatchesView"];
                 };
             };
             /** @description Anything else: a problem with a stable `code` */

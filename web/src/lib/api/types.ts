@@ -1,5 +1,5 @@
 /** Short names for the generated types. Nothing is copied by hand. */
-import type { components } from "./schema";
+import type { components, operations } from "./schema";
 
 type Schemas = components["schemas"];
 
@@ -24,6 +24,12 @@ export type Part = Schemas["Part"];
 export type PreviewKind = Schemas["PreviewKind"];
 export type PreviewPart = Schemas["PreviewPart"];
 export type ProcessView = Schemas["ProcessView"];
+export type PtyMatchesView = Schemas["PtyMatchesView"];
+export type PtyMatchView = Schemas["PtyMatchView"];
+export type PtySaid = Schemas["PtySaid"];
+export type PtyTold = Schemas["PtyTold"];
+export type PtyView = Schemas["PtyView"];
+export type PtySearch = operations["search_pty"]["parameters"]["query"];
 export type ProviderKind = Schemas["KindBody"];
 export type ProviderTest = Schemas["ProviderTestView"];
 export type ProviderView = Schemas["ProviderView"];

@@ -71,3 +71,8 @@ export function firstLine(text: string, max = 120): string {
   const line = text.trimStart().split("\n", 1)[0] ?? "";
   return line.length > max ? `${line.slice(0, max - 1)}…` : line;
 }
+
+/** `3,145,728`: every digit. */
+export function exact(n: number): string {
+  return n.toLocaleString("en-US");
+}

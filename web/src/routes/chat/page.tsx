@@ -12,6 +12,7 @@ import { t } from "../../lib/text/en";
 import { useTitle } from "../../lib/ui/hooks";
 import { ReconnectRail } from "../../lib/ui/rail";
 import { LoadingRows, ProblemNote } from "../../lib/ui/states";
+import { WorkspaceOfTools } from "../../lib/ui/tools/workspace";
 import { Announcer } from "./announcer";
 import { ChatHeader } from "./header";
 import { Composer } from "./composer";
@@ -70,13 +71,15 @@ function Chat({ id }: { id: string }) {
       <ReconnectRail socket={live.socket} onRetry={live.retryNow} />
       {head && <ChatHeader chat={head} status={chat.status} workspace={workspace} />}
       {begun.current ? (
-        <Transcript
-          chatId={id}
-          live={live}
-          durable={durable}
-          lost={workspace?.status === "unreachable"}
-          onLoadOlder={live.loadOlder}
-        />
+        <WorkspaceOfTools value={head?.workspace_id ?? null}>
+          <Transcript
+            chatId={id}
+            live={live}
+            durable={durable}
+            lost={workspace?.status === "unreachable"}
+            onLoadOlder={live.loadOlder}
+          />
+        </WorkspaceOfTools>
       ) : (
         <div className="chat-loading">
           <LoadingRows />

@@ -13,6 +13,7 @@ import { useNow, useTitle } from "../../lib/ui/hooks";
 import { Mark, markOfWorkspace } from "../../lib/ui/mark";
 import { LoadingRows, ProblemNote } from "../../lib/ui/states";
 import { JoinCommand } from "./join";
+import { WorkspaceNav } from "./nav";
 import { Processes } from "./processes";
 
 export function WorkspacePage() {
@@ -58,6 +59,7 @@ function Detail({ workspace }: { workspace: WorkspaceView }) {
           {t.common.remove}
         </Button>
       </header>
+      {workspace.status !== "pending" && <WorkspaceNav id={workspace.id} />}
       <StatusLine workspace={workspace} />
       {workspace.status === "pending" || joining ? (
         <JoinCommand workspace={workspace} />

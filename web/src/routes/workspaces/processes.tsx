@@ -1,17 +1,16 @@
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import * as Menu from "@radix-ui/react-dropdown-menu";
-import { api } from "../../lib/api/calls";
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { processesQuery } from "../../lib/api/queries";
 import type { ProcessView, WorkspaceView } from "../../lib/api/types";
 import { bytes, clock, duration } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
-import { IconButton } from "../../lib/ui/button";
 import { useNow } from "../../lib/ui/hooks";
-import { Mark, type MarkState } from "../../lib/ui/mark";
+import { Mark } from "../../lib/ui/mark";
 import { LoadingRows, ProblemNote } from "../../lib/ui/states";
+import { ProcessActions } from "./process-actions";
+import { markOfProcess, stateText, tookMs } from "./process-state";
 
 const REFRESH_MS = 2_000;
-const SIGNALS = ["INT", "TERM", "KILL", "HUP", "STOP", "CONT"] as const;
 
 /** What runs in a workspace, renewed while it is looked at. */
 export function Processes({ workspace }: { workspace: WorkspaceView }) {
@@ -54,65 +53,29 @@ interface ProcessRowProps {
 }
 
 function ProcessRow({ process, workspaceId, now, live }: ProcessRowProps) {
-  const client = useQueryClient();
-  const signal = useMutation({
-    mutationFn: (name: string) => api.signal(workspaceId, process.id, name),
-    onSettled: () => client.invalidateQueries({ queryKey: processesQuery(workspaceId).queryKey }),
-  });
   const running = process.state === "running";
-  const end = process.ended_at ? Date.parse(process.ended_at) : now;
+  const usage = process.facts?.usage;
   return (
     <li className="process-row">
       <Mark state={markOfProcess(process)} label={stateText(process)} />
-      <span className="mono clip" title={process.command}>
+      <Link
+        to="/workspaces/$workspaceId/processes/$processId"
+        params={{ workspaceId, processId: process.id }}
+        className="row-link mono clip"
+        title={process.command}
+      >
         {process.command}
+      </Link>
+      <span className="ink-2 process-state">
+        {stateText(process)}
+        {process.output_held_by > 0 && `, ${t.workspaces.held}`}
       </span>
-      <span className="ink-2 process-state">{stateText(process)}</span>
-      <span className="num ink-2">{bytes(process.output_total)}</span>
+      <span className="num ink-2 process-usage">{usage ? bytes(usage.max_rss_bytes) : ""}</span>
+      <span className="num ink-2 process-size">{bytes(process.output_total)}</span>
       <time className="num ink-2" dateTime={process.started_at} title={clock(process.started_at)}>
-        {running || process.ended_at ? duration(Math.max(0, end - Date.parse(process.started_at))) : ""}
+        {running || process.ended_at ? duration(tookMs(process, now)) : ""}
       </time>
-      {running && live ? (
-        <Menu.Root modal={false}>
-          <Menu.Trigger asChild>
-            <IconButton className="process-signal" icon="signal" label={`${t.workspaces.signal}: ${process.command}`} disabled={signal.isPending} />
-          </Menu.Trigger>
-          <Menu.Portal>
-            <Menu.Content className="menu" align="end" sideOffset={4}>
-              {SIGNALS.map((name) => (
-                <Menu.Item key={name} className="menu-item mono" onSelect={() => signal.mutate(name)}>
-                  SIG{name}
-                </Menu.Item>
-              ))}
-            </Menu.Content>
-          </Menu.Portal>
-        </Menu.Root>
-      ) : (
-        <span className="process-signal" />
-      )}
-      {signal.isError && <ProblemNote error={signal.error} />}
+      {running && live ? <ProcessActions process={process} workspaceId={workspaceId} /> : <span className="process-actions" />}
     </li>
   );
-}
-
-function stateText(process: ProcessView): string {
-  const words = t.workspaces;
-  switch (process.state) {
-    case "running":
-      return words.running;
-    case "not_started":
-      return process.error?.message ?? words.notStarted;
-    case "lost":
-      return words.lost;
-    default:
-      if (!process.exit) return words.exited(0);
-      return "signal" in process.exit ? words.killed(process.exit.signal) : words.exited(process.exit.code);
-  }
-}
-
-function markOfProcess(process: ProcessView): MarkState {
-  if (process.state === "running") return "work";
-  if (process.state === "lost") return "lost";
-  const ok = process.state === "exited" && process.exit && "code" in process.exit && process.exit.code === 0;
-  return ok ? "rest" : "fail";
 }

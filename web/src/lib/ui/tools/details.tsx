@@ -1,8 +1,10 @@
 /** What a tool row shows when it is open. */
+import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { bytes } from "../../text/format";
 import { t } from "../../text/en";
 import { CopyButton } from "../button";
+import { useToolWorkspace } from "./workspace";
 import { errorOf, lastLines, list, number, record, text, type ToolView } from "./view";
 
 /** Characters of a text drawn at once: a megabyte in one element would stop the page. */
@@ -33,7 +35,28 @@ export function ExecuteDetail({ view }: { view: ToolView }) {
       {output && <Output value={output} />}
       {omitted !== null && <p className="tool-note">{t.tools.omitted(bytes(omitted))}</p>}
       {view.phase === "done" && !output && <p className="tool-note">{t.tools.noOutput}</p>}
+      <ProcessLink view={view} />
     </>
+  );
+}
+
+/** To all that the process of this call wrote; nothing where the call names none. */
+function ProcessLink({ view }: { view: ToolView }) {
+  const workspaceId = useToolWorkspace();
+  const processId = text(view.result, "process_id") ?? text(view.args, "process_id");
+  if (!workspaceId || !processId) return null;
+  const at = number(view.args, "offset");
+  return (
+    <p className="tool-note">
+      <Link
+        to="/workspaces/$workspaceId/processes/$processId"
+        params={{ workspaceId, processId }}
+        search={at === null ? {} : { at }}
+        className="link"
+      >
+        {t.tools.open}
+      </Link>
+    </p>
   );
 }
 
@@ -50,6 +73,7 @@ export function TextDetail({ view, field = "output", text: given }: TextDetailPr
       <ToolError view={view} />
       {value && <Output value={value} />}
       {!value && view.phase === "done" && <p className="tool-note">{t.tools.noOutput}</p>}
+      <ProcessLink view={view} />
     </>
   );
 }
@@ -120,6 +144,7 @@ export function JsonDetail({ view }: { view: ToolView }) {
           <Output value={pretty(view.result)} />
         </>
       )}
+      <ProcessLink view={view} />
     </>
   );
 }
