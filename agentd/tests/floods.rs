@@ -15,7 +15,9 @@ use bench::measured::{
 use bench::served::Served;
 use bench::{Bench, argv, shell};
 use shared::ids::{IdSource, OpId, ProcessId, SystemIds};
-use shared::limits::FOLLOW_BYTES_PER_SECOND;
+use shared::limits::{
+    FOLLOW_BYTES_PER_SECOND, PROCESS_OUTPUT_KEPT_BYTES, WORKSPACE_OUTPUT_KEPT_BYTES,
+};
 use shared::protocol::process::{
     Exit, FollowItem, GetProcess, OutputWindow, ProcessState, ProcessView, StartProcess, Stdin,
     ViewOutput, WaitProcess, WriteStdin,
@@ -203,6 +205,40 @@ async fn p26_floods_cost_no_memory_and_are_counted_to_the_byte() {
         many.keeper_grown >> 10,
         seen as f64 / MIB as f64 / took.as_secs_f64().max(1.0),
     );
+}
+
+#[tokio::test]
+async fn over_the_workspaces_2_gib_the_oldest_finished_processes_lose_their_output() {
+    const EACH: u64 = PROCESS_OUTPUT_KEPT_BYTES;
+    let mut scene = Scene::new();
+    let runs = scene.start(shell("echo up; exec sleep 600")).await.process_id;
+    let mut finished = Vec::new();
+    for _ in 0..WORKSPACE_OUTPUT_KEPT_BYTES / EACH + 2 {
+        let ended = scene.start(shell("echo x")).await.process_id;
+        scene.ended(ended).await;
+        finished.push(ended);
+    }
+    scene.served.take().unwrap().kill();
+    // As much as each may keep, without a disk that has as much.
+    let output = scene.dir.path().join("state/processes/output");
+    let head = |id: ProcessId| output.join(format!("{id}.head"));
+    for id in &finished {
+        std::fs::OpenOptions::new().write(true).open(head(*id)).unwrap().set_len(EACH).unwrap();
+    }
+    scene.served = Some(Served::start(scene.dir.path(), None));
+    // Two are too many, and what runs has a few bytes more: so three of them, and the oldest ones.
+    bench::events::until_removed(&head(finished[2]));
+    for (n, id) in finished.iter().enumerate() {
+        let get = GetProcess { process_id: *id };
+        let view = scene.daemon().call(scene.op(), &get).await.unwrap();
+        let dropped = if n < 3 { EACH } else { 0 };
+        assert_eq!(view.output_total, EACH, "process {n}: offsets keep their meaning");
+        assert_eq!((view.dropped_from, view.dropped_to), (0, dropped), "process {n}");
+        assert_eq!(head(*id).exists(), n >= 3, "process {n}");
+    }
+    let get = GetProcess { process_id: runs };
+    let view = scene.daemon().call(scene.op(), &get).await.unwrap();
+    assert_eq!((view.output_total, view.dropped_to), (3, 0), "what runs keeps its output");
 }
 
 #[tokio::test]

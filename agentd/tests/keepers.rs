@@ -6,15 +6,16 @@
 
 mod bench;
 
-use std::path::Path;
 use std::time::Duration;
 
+use bench::events::{until_exists, until_gone};
+use bench::measured::keeper_of;
 use bench::served::Served;
 use bench::{Bench, exit, shell};
 use shared::ids::{IdSource, OpId, ProcessId, SystemIds};
 use shared::protocol::process::{
-    Exit, GetProcess, OutputWindow, ProcessState, ProcessView, SignalProcess, StartProcess, Stdin,
-    StopProcess, ViewOutput, WaitProcess, WriteStdin,
+    Exit, FollowItem, GetProcess, OutputWindow, ProcessState, ProcessView, SignalProcess,
+    StartProcess, Stdin, StopProcess, ViewOutput, WaitProcess, WriteStdin,
 };
 
 /// How often the daemon is killed.
@@ -93,20 +94,12 @@ impl Scene {
         self.daemon().call(op, &write).await.unwrap();
     }
 
-    /// Waits until a view is as wanted; what happens outside the daemon has no event.
-    async fn until(
-        &self,
-        process_id: ProcessId,
-        wanted: impl Fn(&ProcessView) -> bool,
-    ) -> ProcessView {
-        for _ in 0..1_000 {
-            let view = self.get(process_id).await;
-            if wanted(&view) {
-                return view;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("it never came to that: {:?}", self.get(process_id).await)
+    /// Waits until it has written something.
+    async fn until_output(&self, process_id: ProcessId) -> ProcessView {
+        let mut items = self.daemon().follow(process_id).await;
+        let first = items.next().await;
+        assert!(matches!(first, FollowItem::Chunk { .. }), "{first:?}");
+        self.get(process_id).await
     }
 }
 
@@ -117,17 +110,6 @@ impl Drop for Scene {
         }
         bench::end_workspace(&self.dir.path().join("state/processes"));
     }
-}
-
-/// Waits for a file that a process makes.
-async fn until_exists(path: &Path) {
-    for _ in 0..1_000 {
-        if path.exists() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{} never came", path.display());
 }
 
 #[tokio::test]
@@ -153,7 +135,7 @@ async fn a_daemon_killed_again_and_again_loses_no_process_no_byte_and_no_exit_co
         scene.kill();
         // It ends while no daemon is there.
         std::fs::write(scene.root().join(format!("leave-{round}")), "").unwrap();
-        until_exists(&scene.root().join(format!("left-{round}"))).await;
+        until_exists(&scene.root().join(format!("left-{round}")));
         slowest = slowest.max(scene.start_again());
         let ended = scene.ended(leaves).await;
         assert_eq!(exit(&ended), Some(Exit::Code { code: 7 }), "{ended:?}");
@@ -206,7 +188,7 @@ async fn signals_and_stop_reach_a_process_of_an_earlier_daemon() {
     let stopped =
         scene.start(shell("trap '' TERM; echo up; setsid sleep 600 & wait; sleep 600")).await;
     for id in [asked, stopped] {
-        scene.until(id, |view| view.output_total > 0).await;
+        scene.until_output(id).await;
     }
     scene.kill();
     scene.start_again();
@@ -248,9 +230,9 @@ async fn a_killed_keeper_loses_its_own_process_says_so_and_ends_the_group() {
         let mut scene = Scene::new();
         let lost = scene.start(shell("echo up; sleep 600 & wait")).await;
         let other = scene.start(shell("echo up; sleep 600")).await;
-        let view = scene.until(lost, |view| view.output_total > 0).await;
+        let view = scene.until_output(lost).await;
         let leader = view.os_pid.unwrap();
-        let keeper = parent_of(leader);
+        let keeper = keeper_of(leader);
         assert_eq!(
             std::fs::read_to_string(format!("/proc/{keeper}/comm")).unwrap(),
             "agentd-keeper\n"
@@ -258,7 +240,7 @@ async fn a_killed_keeper_loses_its_own_process_says_so_and_ends_the_group() {
         if is_daemon_down {
             scene.kill();
         }
-        bench::kill(keeper);
+        bench::events::kill(keeper);
         if is_daemon_down {
             scene.start_again();
         }
@@ -270,12 +252,6 @@ async fn a_killed_keeper_loses_its_own_process_says_so_and_ends_the_group() {
     }
 }
 
-fn parent_of(pid: u32) -> i32 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields = stat.rsplit(") ").next().unwrap();
-    fields.split(' ').nth(1).unwrap().parse().unwrap()
-}
-
 /// The control: the stories above can fail. Without what the keeper wrote down and without the
 /// keeper, an exit that nobody saw is not known, and that is what is said.
 #[tokio::test]
@@ -283,16 +259,15 @@ async fn without_its_keepers_record_an_unseen_exit_is_lost() {
     let mut scene = Scene::new();
     let command = "echo up; while [ ! -e leave ]; do sleep 0.005; done; touch left; exit 7";
     let process_id = scene.start(shell(command)).await;
-    let view = scene.until(process_id, |view| view.output_total > 0).await;
+    let view = scene.until_output(process_id).await;
     let leader = view.os_pid.unwrap();
-    // The record of the running process is durable by then, at the latest.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    // The start of another one makes durable what was recorded before it.
+    scene.start(shell("true")).await;
+    let keeper = keeper_of(leader);
     scene.kill();
     std::fs::write(scene.root().join("leave"), "").unwrap();
-    until_exists(&scene.root().join("left")).await;
-    while Path::new(&format!("/proc/{leader}")).exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_exists(&scene.root().join("left"));
+    until_gone(keeper.unsigned_abs());
     let keepers = scene.dir.path().join("state/processes/keepers");
     std::fs::remove_dir_all(keepers.join(process_id.to_string())).unwrap();
     scene.start_again();
@@ -322,7 +297,7 @@ async fn a_keeper_is_small() {
     let list = shared::protocol::process::ListProcesses { chat_id: None, limit: Some(100) };
     for view in bench.processes.list(&list).unwrap().items {
         bench.until(view.process_id, |view| view.output_total > 0).await;
-        let keeper = parent_of(view.os_pid.unwrap());
+        let keeper = keeper_of(view.os_pid.unwrap());
         let rollup = std::fs::read_to_string(format!("/proc/{keeper}/smaps_rollup")).unwrap();
         let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
         pss.push(line.trim().split(' ').next().unwrap().parse::<u64>().unwrap());

@@ -354,10 +354,12 @@ async fn b58_output_held_by_others_does_not_hold_the_result() {
 #[tokio::test]
 async fn a_stop_ends_also_what_left_the_group_and_ignores_signals() {
     let bench = Bench::new();
-    let command = "setsid sh -c 'trap \"\" TERM; sleep 60' & nohup sh -c 'trap \"\" TERM HUP; sleep 60' & \
-                   trap '' TERM; sleep 60";
+    let command = "setsid sh -c 'trap \"\" TERM; echo up; sleep 60; :' & \
+                   nohup sh -c 'trap \"\" TERM HUP; echo up; sleep 60; :' & \
+                   trap '' TERM; echo up; sleep 60; :";
     let mark = bench.start(shell(command)).await.unwrap();
-    bench.until_members(mark.process_id, 5).await;
+    bench.until(mark.process_id, |view| view.output_total == 9).await;
+    assert!(bench::members(mark.process_id) >= 3);
     let view = bench.stop(mark.process_id).await;
     assert_eq!(bench::exit(&view), Some(Exit::Signal { signal: 9, core: false }));
     assert_eq!(bench::members(mark.process_id), 0);

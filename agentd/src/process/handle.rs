@@ -334,7 +334,8 @@ impl ProcessHandle {
         written
     }
 
-    /// Told the id of each process that ends. A hint: of several at once only the last is told.
+    /// Told the id of each process that ends or whose record is dropped. A hint: of several at once
+    /// only the last is told.
     #[must_use]
     pub fn ended(&self) -> watch::Receiver<Option<ProcessId>> {
         self.shared.ended.subscribe()

@@ -290,9 +290,14 @@ impl ProcessService {
 
     /// Drops what is too old, too many or too much.
     fn tidy(&self) {
-        for (process, record) in self.table.prune(self.clock.now_ms()) {
+        let pruned = self.table.prune(self.clock.now_ms());
+        let last = pruned.last().map(|(process, _)| process.id());
+        for (process, record) in pruned {
             process.log.discard();
             self.recorder.append_lazily(record, Urgency::Begin, drop);
+        }
+        if last.is_some() {
+            self.ended.send_replace(last);
         }
         if self.budget.excess() == 0 {
             return;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::allow_attributes, reason = "an expectation would fail where all of it is used")]
 
+pub mod events;
 pub mod measured;
 pub mod served;
 pub mod terminals;
@@ -112,22 +113,31 @@ impl Bench {
         std::fs::read_to_string(path).unwrap()
     }
 
-    /// Waits until a view is as wanted; there is no event for what `/proc` shows.
+    /// Waits until a view is as wanted. Looks again at every output and at every end.
     pub async fn until(
         &self,
         process_id: ProcessId,
         wanted: impl Fn(&ProcessView) -> bool,
     ) -> ProcessView {
-        let mut last = None;
-        for _ in 0..500 {
-            let view = self.processes.get(process_id).await.unwrap();
-            if wanted(&view) {
-                return view;
+        let mut follower = self.processes.follow(process_id, 0).unwrap();
+        let (mut ended, mut is_over) = (self.processes.ended(), false);
+        let waiting = async {
+            loop {
+                ended.borrow_and_update();
+                let view = self.processes.get(process_id).await.unwrap();
+                if wanted(&view) {
+                    return view;
+                }
+                tokio::select! {
+                    changed = ended.changed() => changed.unwrap(),
+                    step = follower.next(), if !is_over => {
+                        is_over = matches!(step.unwrap(), FollowStep::End(_));
+                    }
+                }
             }
-            last = Some(view);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("it never came to that: {last:?}")
+        };
+        let view = events::in_time(waiting).await;
+        view.expect("it never came to that")
     }
 
     /// Waits until the output has a line `up`.
@@ -142,24 +152,19 @@ impl Bench {
         }
     }
 
-    pub async fn until_members(&self, process_id: ProcessId, count: usize) {
-        for _ in 0..500 {
-            if members(process_id) >= count {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{} of {count} processes", members(process_id));
-    }
-
+    /// Waits until the record of a process was dropped; what is answered then.
     pub async fn wait_for_error(&self, process_id: ProcessId) -> WireError {
-        for _ in 0..500 {
-            if let Err(error) = self.processes.get(process_id).await {
-                return error;
+        let mut told = self.processes.ended();
+        let waiting = async {
+            loop {
+                told.borrow_and_update();
+                if let Err(error) = self.processes.get(process_id).await {
+                    return error;
+                }
+                told.changed().await.unwrap();
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{process_id} is still known")
+        };
+        events::in_time(waiting).await.expect("it is still known")
     }
 
     pub async fn follow(&self, process_id: ProcessId, offset: u64) -> Followed {
@@ -225,7 +230,7 @@ pub fn end_processes(dir: &Path) {
     }
     marked_pids(|mark| marks.iter().any(|known| known.as_bytes() == mark))
         .into_iter()
-        .for_each(kill);
+        .for_each(events::kill);
 }
 
 /// What one follower saw.
@@ -348,14 +353,8 @@ fn marked_pids(is_wanted: impl Fn(&[u8]) -> bool) -> Vec<i32> {
 /// SIGKILL to all of [`members`].
 pub fn kill_members(process_id: ProcessId) {
     for pid in member_pids(process_id) {
-        kill(pid);
+        events::kill(pid);
     }
-}
-
-/// SIGKILL; what is gone already is as well.
-pub fn kill(pid: i32) {
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
 /// Bytes of output that are kept.
