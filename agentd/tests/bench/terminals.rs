@@ -19,7 +19,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use super::served::Served;
 
 /// What waits for something that must come gives up after this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A state directory, a root, and the daemon of the moment.
 pub struct Scene {
@@ -218,7 +218,9 @@ pub struct Viewer {
 impl Viewer {
     /// The next item, applied. None: the stream has ended.
     pub async fn next(&mut self) -> Option<PtyItem> {
-        let frame = self.call.frame().await?;
+        let next = tokio::time::timeout(PATIENCE, self.call.frames.next()).await;
+        let next = next.unwrap_or_else(|_| panic!("nothing comes; shown is:\n{}", self.text()));
+        let frame = next.ok().flatten()?;
         let item: PtyItem = shared::wire::decode(&frame.body).unwrap();
         match &item {
             PtyItem::Chunk { offset, len } => {
@@ -249,6 +251,12 @@ impl Viewer {
 
     pub async fn say(&mut self, say: &PtySay) {
         self.call.sink.write(&Frame::message(say)).await.unwrap();
+    }
+
+    /// A message that is none.
+    pub async fn say_raw(&mut self, body: &[u8]) {
+        let body = body.to_vec().into();
+        self.call.sink.write(&Frame { kind: FrameKind::Message, body }).await.unwrap();
     }
 
     pub async fn send(&mut self, data: impl AsRef<[u8]>) -> u64 {
@@ -321,4 +329,36 @@ pub fn exit_of(view: &PtyView) -> Exit {
         ProcessState::Exited { exit, .. } => exit,
         ref other => panic!("{other:?}"),
     }
+}
+
+/// A terminal that has seen every byte before `upto`, and every size up to there.
+pub async fn replayed(scene: &Scene, pty_id: PtyId, upto: u64) -> Emulator {
+    let from = AttachFrom::Offset { offset: 0 };
+    let request = AttachPty { from, ..request(pty_id, "replay", WriteWish::Never) };
+    let mut call = Call::begin(scene, &request).await;
+    call.reply::<AttachPty>().await.unwrap();
+    let mut emulator = Emulator::new(PtySize::default());
+    let mut at = 0;
+    while at < upto {
+        let frame = call.frame().await.expect("it goes on");
+        match shared::wire::decode::<PtyItem>(&frame.body).unwrap() {
+            PtyItem::Chunk { offset, len } => {
+                assert_eq!(offset, at);
+                let bytes = call.raw(u64::from(len)).await;
+                let room = usize::try_from(upto - at).unwrap();
+                emulator.feed(&bytes[..bytes.len().min(room)]);
+                at += bytes.len() as u64;
+            }
+            PtyItem::Resized { size, .. } => emulator.resize(size),
+            other => panic!("{other:?}"),
+        }
+    }
+    emulator
+}
+
+/// Holds what the daemon shows against every byte that was ever written, cell by cell.
+pub async fn assert_exact(scene: &Scene, pty_id: PtyId, when: &str) {
+    let shown = scene.attach(pty_id, "check", WriteWish::Never).await;
+    let replayed = replayed(scene, pty_id, shown.offset).await;
+    assert_same(&shown.emulator, &replayed, when);
 }
