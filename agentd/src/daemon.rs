@@ -89,7 +89,8 @@ impl Daemon {
         )?;
         processes.adopted().await;
         let notes = layout.files();
-        let files = FilesHandle::open(root, &notes, lifecycle.clone(), Arc::clone(clock))?;
+        let files = FilesHandle::open(root, &notes, lifecycle.clone(), Arc::clone(clock))?
+            .owned_by(keepers.identity());
         let ptys = PtyHandle::open(processes.clone(), lifecycle, Arc::clone(clock));
         let dispatch = Dispatcher { journal, processes, ptys, files };
         dispatch.recover(interrupted).await.map_err(StartDaemonError::Recover)?;

@@ -30,6 +30,7 @@
 //! | [`journal`] | which operation was done, and with what answer |
 //! | [`process`] | child processes: start, output, input, signals, end |
 //! | [`files`] | the files below the root: reads, atomic changes, search |
+//! | [`user`] | whose commands and files they are |
 //! | [`records`] | append-only record files: durable, replayed, compacted |
 
 #![deny(unsafe_code)]
@@ -53,3 +54,4 @@ pub mod state_dir;
 pub mod status;
 pub mod systemd;
 pub mod tls;
+pub mod user;

@@ -4,7 +4,8 @@
 use clap::Args;
 
 use crate::options::OptionsError;
-use crate::process::{CgroupUse, Containment, Environment, Identity, Limits, LoginUser};
+use crate::process::{CgroupUse, Containment, Environment, Limits, LoginUser};
+use crate::user::Identity;
 
 /// Limits, user and environment of commands.
 #[derive(Clone, Debug, Args)]

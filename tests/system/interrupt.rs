@@ -73,7 +73,12 @@ async fn a_stop_ends_what_wants_to_escape_and_says_how() -> Result<()> {
     assert!(pids.iter().all(|pid| is_alive(*pid)), "the control: they run");
 
     world.api().post(&format!("/chats/{}/interrupt", chat.id), &json!({})).await?;
-    let state = chat.stream.until_rest().await?;
+    let state = chat
+        .stream
+        .until("the chat rests", |state| {
+            state.status.is_some_and(|status| status.as_str() == "waiting")
+        })
+        .await?;
 
     let left: Vec<&i32> = pids.iter().filter(|pid| is_alive(**pid)).collect();
     assert!(left.is_empty(), "left: {left:?} of {pids:?}");

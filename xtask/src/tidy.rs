@@ -28,9 +28,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("controlplane/src/chat", &["chat", "tools", "llm", "store", "fleet", "time", "secrets"]),
     ("agentd/src/records", &["records"]),
     ("agentd/src/journal", &["journal", "records"]),
-    ("agentd/src/process", &["process", "files", "records", "file_lock"]),
+    ("agentd/src/process", &["process", "files", "records", "file_lock", "user"]),
     ("agentd/src/pty", &["pty", "process"]),
-    ("agentd/src/files", &["files", "journal"]),
+    ("agentd/src/files", &["files", "journal", "user"]),
     ("agentd/src/link", &["link", "dispatch", "identity"]),
 ];
 

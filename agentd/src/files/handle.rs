@@ -20,12 +20,14 @@ use super::edit::plan_edit;
 use super::error::FileError;
 use super::glob::glob;
 use super::list::list;
+use super::owner::Owner;
 use super::prepared::{FileReply, Prepared, recover};
 use super::read::{read_bytes, read_lines};
 use super::root::Root;
 use super::search::search;
 use super::temp::TempNotes;
 use super::write::plan_write;
+use crate::user::Identity;
 
 /// How long a read may take before the file system counts as hung.
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,6 +62,7 @@ pub struct FilesHandle {
     lifecycle: Lifecycle,
     clock: Arc<dyn Clock>,
     turn: Arc<Semaphore>,
+    owner: Owner,
 }
 
 impl FilesHandle {
@@ -77,7 +80,14 @@ impl FilesHandle {
         let root =
             Root::open(root).map_err(|source| OpenFilesError::Root { root: shown, source })?;
         let notes = TempNotes::open(notes).map_err(OpenFilesError::Notes)?;
-        Ok(Self { root, notes, lifecycle, clock, turn: Arc::new(Semaphore::new(1)) })
+        let (turn, owner) = (Arc::new(Semaphore::new(1)), Owner::default());
+        Ok(Self { root, notes, lifecycle, clock, turn, owner })
+    }
+
+    /// The same, for files that belong to the user that commands run as; none: to the daemon's.
+    #[must_use]
+    pub fn owned_by(self, identity: Option<Identity>) -> Self {
+        Self { owner: Owner::new(identity), ..self }
     }
 
     /// The root's own path, free of symbolic links.
@@ -164,8 +174,9 @@ impl FilesHandle {
 
     /// Makes a prepared change: all of it or none. `file_changed` if somebody else was faster.
     pub async fn apply(&self, prepared: Prepared) -> Result<FileReply, WireError> {
+        let owner = self.owner.clone();
         self.lifecycle
-            .blocking("files.apply", move || prepared.commit())
+            .blocking("files.apply", move || owned(&owner, || prepared.commit()))
             .await
             .map_err(FileError::into_failure)
     }
@@ -173,9 +184,9 @@ impl FilesHandle {
     /// Goes on with a change whose record was in the journal when the daemon ended: rolls forward,
     /// or, if a file was changed by somebody else meanwhile, takes all of it back.
     pub async fn recover(&self, record: Vec<u8>) -> Result<FileReply, WireError> {
-        let root = self.root.clone();
+        let (root, owner) = (self.root.clone(), self.owner.clone());
         self.lifecycle
-            .blocking("files.recover", move || recover(&root, &record))
+            .blocking("files.recover", move || owned(&owner, || recover(&root, &record)))
             .await
             .map_err(FileError::into_failure)
     }
@@ -202,8 +213,8 @@ impl FilesHandle {
         shown: String,
         job: impl FnOnce(&Root, Instant) -> Result<T, FileError> + Send + 'static,
     ) -> Result<T, WireError> {
-        let (root, now) = (self.root.clone(), self.clock.now());
-        let work = self.lifecycle.blocking(name, move || job(&root, now));
+        let (root, owner, now) = (self.root.clone(), self.owner.clone(), self.clock.now());
+        let work = self.lifecycle.blocking(name, move || owned(&owner, || job(&root, now)));
         let answer = match tokio::time::timeout(limit, work).await {
             Ok(answer) => answer,
             Err(_) => Err(FileError::Timeout { path: shown, seconds: limit.as_secs() }),
@@ -221,9 +232,18 @@ impl FilesHandle {
             .await
             .expect("the semaphore is never closed while the handle lives");
         let (root, notes, now) = (self.root.clone(), self.notes.clone(), self.clock.now());
-        self.lifecycle
-            .blocking(name, move || job(&root, &notes, now).map(|prepared| prepared.holding(turn)))
-            .await
-            .map_err(FileError::into_refusal)
+        let owner = self.owner.clone();
+        let job = move || {
+            owned(&owner, || job(&root, &notes, now)).map(|prepared| prepared.holding(turn))
+        };
+        self.lifecycle.blocking(name, job).await.map_err(FileError::into_refusal)
     }
+}
+
+/// Runs `job` as the owner of the files.
+fn owned<T>(owner: &Owner, job: impl FnOnce() -> Result<T, FileError>) -> Result<T, FileError> {
+    owner.run(job).unwrap_or_else(|error| {
+        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::PERM);
+        Err(FileError::system("the workspace", errno))
+    })
 }

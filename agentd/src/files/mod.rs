@@ -29,6 +29,7 @@ mod handle;
 mod ignored;
 mod lines;
 mod list;
+mod owner;
 mod path;
 mod prepared;
 mod read;

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::owner::as_daemon;
 use super::path::AskedPath;
 use super::root::Root;
 use super::walk::{Found, Last, Missing, Place};
@@ -38,7 +39,7 @@ impl TempNotes {
     pub fn begin(&self) -> std::io::Result<TempNote> {
         loop {
             let path = self.directory.join(format!("{}.temps", self.unique()));
-            match std::fs::File::create_new(&path) {
+            match as_daemon(|| std::fs::File::create_new(&path)) {
                 Ok(file) => return Ok(TempNote { notes: self.clone(), path, file }),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -116,7 +117,7 @@ impl TempNote {
 
     /// The change is over: nothing is left to remove.
     pub fn close(self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
+        if let Err(error) = as_daemon(|| std::fs::remove_file(&self.path)) {
             tracing::warn!(%error, "a note of temporary files could not be removed");
         }
     }

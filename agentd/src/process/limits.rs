@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::user::Identity;
+
 /// Processes and threads of one process, when nobody says.
 const PROCESS_PIDS: u64 = 512;
 /// Processes and threads of a workspace, when nobody says.
@@ -25,17 +27,6 @@ pub struct Limits {
     /// Processors; 1.5 is one and a half.
     #[serde(default)]
     pub cpus: Option<f64>,
-}
-
-/// The user that processes run as, where that is not the daemon's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// User.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Supplementary groups.
-    pub groups: Vec<u32>,
 }
 
 /// How the processes of a workspace are held together.

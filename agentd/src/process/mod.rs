@@ -57,7 +57,7 @@ pub use environment::{Environment, LoginShell, LoginUser};
 pub use follow::{FollowStep, Follower};
 pub use handle::ProcessHandle;
 pub use keeper::run_forker;
-pub use limits::{CgroupUse, Containment, Identity, Limits};
+pub use limits::{CgroupUse, Containment, Limits};
 pub use offline::list_offline;
 pub use restore::OpenProcessesError;
 pub use supervise::{FORKER_ARGUMENT, KeeperProgram};

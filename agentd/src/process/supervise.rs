@@ -34,6 +34,7 @@ use super::keeper::record::Kept;
 use super::launch::Launch;
 use super::limits::Containment;
 use crate::file_lock::lock_within;
+use crate::user::Identity;
 
 /// First argument of the program that makes keepers; see [`super::run_forker`].
 pub const FORKER_ARGUMENT: &str = "keeper-forker";
@@ -80,6 +81,12 @@ impl KeeperProgram {
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), containment: Containment::default() }
+    }
+
+    /// Whose the processes are; none: the daemon's user's.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.containment.identity.clone()
     }
 
     /// The same, which holds processes together so.

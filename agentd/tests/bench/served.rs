@@ -4,13 +4,14 @@
 //! [`serve_when_asked_to`].
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use agentd::daemon::{Daemon, DaemonParts};
 use agentd::limit_options::LimitOptions;
-use agentd::process::{Environment, KeeperProgram};
+use agentd::process::KeeperProgram;
 use agentd::state_dir::StateDir;
 use clap::Parser;
 use shared::clock::SystemClock;
@@ -23,6 +24,29 @@ use shared::wire::{Dispatch, Frame, FrameReader, FrameWriter, IncomingCall};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
+
+/// Names the `agentd` that makes keepers, where it is a copy.
+const PROGRAM: &str = "AGENTD_TEST_PROGRAM";
+
+fn keeper_program() -> KeeperProgram {
+    let copy = std::env::var_os(PROGRAM).map(PathBuf::from);
+    KeeperProgram::at(copy.unwrap_or_else(|| env!("CARGO_BIN_EXE_agentd").into()))
+}
+
+/// Copies of the programs of a test, for a user who may not read the originals.
+pub struct Programs {
+    pub test: PathBuf,
+    pub agentd: PathBuf,
+}
+
+impl Programs {
+    pub fn copied_to(dir: &Path) -> Self {
+        let (test, agentd) = (dir.join("test"), dir.join("agentd"));
+        std::fs::copy(std::env::current_exe().unwrap(), &test).unwrap();
+        std::fs::copy(env!("CARGO_BIN_EXE_agentd"), &agentd).unwrap();
+        Self { test, agentd }
+    }
+}
 
 /// The options that a served daemon reads from its environment.
 #[derive(clap::Parser)]
@@ -54,9 +78,19 @@ impl Served {
 
     /// With variables: those of `agentd run`'s options that say what commands may take are known.
     pub fn start_with(dir: &Path, variables: &[(&str, String)]) -> Self {
+        Self::spawn(dir, variables, Command::new(std::env::current_exe().unwrap()))
+    }
+
+    /// As another user, with copies of the programs that this user may execute.
+    pub fn start_as(dir: &Path, uid: u32, programs: &Programs) -> Self {
+        let mut command = Command::new(&programs.test);
+        command.uid(uid).gid(uid).env(PROGRAM, &programs.agentd);
+        Self::spawn(dir, &[], command)
+    }
+
+    fn spawn(dir: &Path, variables: &[(&str, String)], mut command: Command) -> Self {
         let socket = dir.join("calls");
         let _ = std::fs::remove_file(&socket);
-        let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", "serve_a_daemon_when_asked_to", "--nocapture"])
             .env("AGENTD_TEST_SERVE", dir)
@@ -155,14 +189,16 @@ fn cut() -> WireError {
 /// Serves calls when this is the child that [`Served::start`] started.
 pub async fn serve_when_asked_to() {
     let Some(dir) = std::env::var_os("AGENTD_TEST_SERVE").map(PathBuf::from) else { return };
+    agentd::process::hide_memory();
     let lifecycle = Lifecycle::new();
-    let containment = RunParser::parse_from([""]).limits.containment().unwrap();
+    let limits = RunParser::parse_from([""]).limits;
+    let containment = limits.containment().unwrap();
     let parts = DaemonParts {
         lifecycle: lifecycle.clone(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds::new()),
-        environment: Environment::read(),
-        keepers: KeeperProgram::at(env!("CARGO_BIN_EXE_agentd")).with(containment),
+        environment: limits.environment(containment.identity.as_ref()),
+        keepers: keeper_program().with(containment),
     };
     let state = StateDir::open(&dir.join("state")).unwrap();
     let daemon = Daemon::open(state.layout(), &dir.join("root"), parts).await.unwrap();

@@ -15,7 +15,7 @@ use shared::ids::ProcessId;
 use shared::protocol::pty::PtySize;
 
 use crate::process::cgroup::GroupPlan;
-use crate::process::limits::Identity;
+use crate::user::Identity;
 
 /// What stands before the strings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
