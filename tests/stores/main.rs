@@ -18,4 +18,5 @@ mod providers;
 mod queue;
 mod schema;
 mod steps;
+mod waits;
 mod workspaces;

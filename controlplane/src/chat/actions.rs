@@ -13,7 +13,7 @@ use crate::tools::ToolKind;
 #[must_use]
 pub fn class(kind: ToolKind, tool: &str, args: &Value) -> Class {
     match (kind, tool) {
-        (ToolKind::Read, _) => Class::Free,
+        (ToolKind::Read | ToolKind::Progress, _) => Class::Free,
         (ToolKind::Question, _) => Class::Question,
         (ToolKind::Proposal, _) => Class::Plan,
         (ToolKind::Operation, "write_file" | "edit_files") => Class::Edit { paths: paths(args) },

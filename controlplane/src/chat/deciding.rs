@@ -189,9 +189,9 @@ impl ChatService {
         verdict: Verdict,
     ) -> Result<ChatRow, DecisionError> {
         let rule = match &settle {
-            Settle::Allow(Some(rule)) => Some(
-                json!({ "pattern": rule.pattern.as_str(), "scope": rule.scope.as_str() }),
-            ),
+            Settle::Allow(Some(rule)) => {
+                Some(json!({ "pattern": rule.pattern.as_str(), "scope": rule.scope.as_str() }))
+            }
             _ => None,
         };
         let audit = NewAudit {
@@ -257,8 +257,7 @@ impl ChatService {
 }
 
 fn answer_of(row: &OperationRow, result: Value, is_error: bool) -> Settle {
-    let answer =
-        ToolAnswer { op_id: row.op_id, result, is_error, duration_ms: 0, plan: None };
+    let answer = ToolAnswer { op_id: row.op_id, result, is_error, duration_ms: 0, plan: None };
     Settle::Answer { answer, plan: None, mode: None }
 }
 

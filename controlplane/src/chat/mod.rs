@@ -8,9 +8,11 @@
 //! ```
 
 pub mod actions;
+pub mod changing;
 pub mod client;
 pub mod content;
 pub mod context;
+pub mod deciding;
 pub mod engine;
 pub mod event;
 pub mod hints;
@@ -18,6 +20,7 @@ pub mod history;
 pub mod hub;
 pub mod list;
 pub mod machine;
+mod plan;
 pub mod ports;
 pub mod reader;
 mod runner;

@@ -13,7 +13,7 @@ use shared::ids::{ChatId, ModelId, QueueId, UserId, WorkspaceId};
 use shared::lifecycle::Lifecycle;
 use tokio::sync::oneshot;
 
-use super::content::Part;
+use super::content::{ClientTool, Effort, Part};
 use super::context::is_compactable;
 use super::context::marks::COMPACT_REQUEST;
 use super::event::{Cursor, InvalidCursor};
@@ -24,7 +24,7 @@ use super::title;
 use super::worker::WorkerHandle;
 use crate::store::chats::{
     Acquired, ChatFilter, ChatListCursor, ChatPatch, ChatRow, ChatSnapshot, ChatStore, Created,
-    Delivery, MessagePage, MessageRow, NewChat, PageOf, QueuedRow, SendMessage, TitleSource,
+    Delivery, MessagePage, MessageRow, NewChat, PageOf, SendMessage, TitleSource,
 };
 use crate::store::{ClaimedKey, StoreError};
 
@@ -43,6 +43,10 @@ pub struct BeginChat {
     pub title: Option<String>,
     /// The first message, at least one part.
     pub content: Vec<Part>,
+    /// How hard the model thinks; none: as its settings say.
+    pub effort: Option<Effort>,
+    /// Tools that the client runs itself. The caller has checked names and schemas.
+    pub client_tools: Vec<ClientTool>,
     /// The request's idempotency key.
     pub key: Option<ClaimedKey>,
 }
@@ -54,6 +58,8 @@ pub struct Say {
     pub content: Vec<Part>,
     /// The model to answer this and what follows; none: the chat's.
     pub model_id: Option<ModelId>,
+    /// How hard it thinks about this and what follows; none: as before.
+    pub effort: Option<Effort>,
     /// What to do while a turn is in progress.
     pub busy: Busy,
     /// The request's idempotency key.
@@ -63,11 +69,11 @@ pub struct Say {
 /// The chats. Cheap to clone.
 #[derive(Clone)]
 pub struct ChatService {
-    store: ChatStore,
-    hints: Hints,
-    streams: Streams,
-    worker: WorkerHandle,
-    lifecycle: Lifecycle,
+    pub(super) store: ChatStore,
+    pub(super) hints: Hints,
+    pub(super) streams: Streams,
+    pub(super) worker: WorkerHandle,
+    pub(super) lifecycle: Lifecycle,
 }
 
 impl ChatService {
@@ -101,8 +107,8 @@ impl ChatService {
                 mode: begin.mode,
                 title,
                 title_source,
-                message: said(begin.content, begin.model_id),
-                client_tools: Vec::new(),
+                message: said(begin.content, begin.model_id, begin.effort),
+                client_tools: begin.client_tools,
                 claim: seat.as_ref().map(|seat| seat.replica()),
                 key: begin.key,
             };
@@ -131,7 +137,7 @@ impl ChatService {
         self.to_the_end(async move {
             let seat = this.worker.seat();
             let send = SendMessage {
-                message: said(say.content, say.model_id),
+                message: said(say.content, say.model_id, say.effort),
                 busy: say.busy,
                 claim: seat.as_ref().map(|seat| seat.replica()),
                 key: say.key,
@@ -181,28 +187,6 @@ impl ChatService {
         .await
     }
 
-    /// Rewrites a queued message.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`]: it was delivered, or never was.
-    pub async fn edit_queued(
-        &self,
-        user: UserId,
-        chat: ChatId,
-        item: QueueId,
-        content: Vec<Part>,
-        model_id: Option<ModelId>,
-    ) -> Result<QueuedRow, StoreError> {
-        let row = self.own(user, chat).await?;
-        let this = self.clone();
-        self.to_the_end(async move {
-            let queued = this.store.edit_queued(chat, item, &said(content, model_id)).await?;
-            this.changed(&row);
-            Ok(queued)
-        })
-        .await
-    }
-
     /// Stops the turn. A second stop is no error.
     ///
     /// # Errors
@@ -228,23 +212,15 @@ impl ChatService {
             return Ok(false);
         }
         let asked = Part::Notice { code: COMPACT_REQUEST.to_owned(), text: wish };
-        let say = Say { content: vec![asked], model_id: None, busy: Busy::Steer, key: None };
+        let say = Say {
+            content: vec![asked],
+            model_id: None,
+            effort: None,
+            busy: Busy::Steer,
+            key: None,
+        };
         self.send(user, chat, say).await?;
         Ok(true)
-    }
-
-    /// Archives the chat, or takes it back.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`]: it runs, or it is so already.
-    pub async fn set_archived(
-        &self,
-        user: UserId,
-        chat: ChatId,
-        archived: bool,
-    ) -> Result<ChatRow, StoreError> {
-        self.own(user, chat).await?;
-        self.change(move |store| async move { store.set_archived(chat, archived).await }).await
     }
 
     /// Changes title, label, model, mode or workspace.
@@ -308,13 +284,13 @@ impl ChatService {
         Ok(self.streams.subscribe(chat, cursor))
     }
 
-    async fn own(&self, user: UserId, chat: ChatId) -> Result<ChatRow, StoreError> {
+    pub(super) async fn own(&self, user: UserId, chat: ChatId) -> Result<ChatRow, StoreError> {
         let row = self.store.head(chat).await?;
         row.filter(|row| row.owner_id == user).ok_or(StoreError::NotFound)
     }
 
     /// One commit and its hints.
-    async fn change<F>(
+    pub(super) async fn change<F>(
         &self,
         commit: impl FnOnce(ChatStore) -> F + Send + 'static,
     ) -> Result<ChatRow, StoreError>
@@ -330,13 +306,13 @@ impl ChatService {
         .await
     }
 
-    fn seated(&self, seat: Option<super::worker::Seat>, acquired: Option<Acquired>) {
+    pub(super) fn seated(&self, seat: Option<super::worker::Seat>, acquired: Option<Acquired>) {
         if let (Some(seat), Some(acquired)) = (seat, acquired) {
             seat.take(acquired, None);
         }
     }
 
-    fn changed(&self, row: &ChatRow) {
+    pub(super) fn changed(&self, row: &ChatRow) {
         self.hints.chat_changed(row.id);
         self.hints.chat_asked(row.id);
         self.hints.list_changed(row.owner_id, row.id);
@@ -346,7 +322,7 @@ impl ChatService {
     }
 
     /// Runs `work` to its end even if the caller goes away.
-    async fn to_the_end<T: Send + 'static>(
+    pub(super) async fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -360,6 +336,10 @@ impl ChatService {
     }
 }
 
-fn said(content: Vec<Part>, model_id: Option<ModelId>) -> UserMessage {
-    UserMessage { content: content.into_iter().map(Into::into).collect(), model_id, effort: None }
+pub(super) fn said(
+    content: Vec<Part>,
+    model_id: Option<ModelId>,
+    effort: Option<Effort>,
+) -> UserMessage {
+    UserMessage { content: content.into_iter().map(Into::into).collect(), model_id, effort }
 }

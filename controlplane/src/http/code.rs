@@ -134,6 +134,26 @@ codes! {
     QueueFull = "queue_full", CONFLICT, "The queue is full";
     /// The history has nothing that a summary could stand for.
     NothingToCompact = "nothing_to_compact", CONFLICT, "There is nothing to compact";
+    /// Nothing waits under this id.
+    ActionNotFound = "action_not_found", NOT_FOUND, "Nothing waits under this id";
+    /// It was decided or answered already, or its time is over.
+    ActionResolved = "action_resolved", CONFLICT, "It was decided already";
+    /// What waits is not what was shown.
+    ActionMismatch = "action_mismatch", CONFLICT, "What waits is not what was shown";
+    /// A result for a call that does not wait for the client.
+    ClientResultUnexpected = "client_result_unexpected", CONFLICT, "No call waits for this result";
+    /// Two results for one call.
+    ClientResultDuplicate = "client_result_duplicate", BAD_REQUEST, "A call has two results";
+    /// A call that waits for the client has no result.
+    ClientResultMissing = "client_result_missing", CONFLICT, "A result is missing";
+    /// No such message in the branch that is shown.
+    MessageNotFound = "message_not_found", NOT_FOUND, "There is no such message";
+    /// The message is not a user's.
+    MessageNotEditable = "message_not_editable", CONFLICT, "The message cannot be edited";
+    /// The chat belongs to another one.
+    ChatNotRoot = "chat_not_root", CONFLICT, "The chat belongs to another one";
+    /// The chat's stored state contradicts itself.
+    ChatStateInvalid = "chat_state_invalid", CONFLICT, "The chat's state contradicts itself";
     /// There is no model to answer with.
     NoModel = "no_model", CONFLICT, "No model is set up";
     /// An address that the server may not call.

@@ -50,6 +50,8 @@ fn reading() -> OpenApiRouter<App> {
         .routes(routes!(chats::list_chats))
         .routes(routes!(chats::get_chat))
         .routes(routes!(chats::list_messages))
+        .routes(routes!(chats::list_variants))
+        .routes(routes!(chats::list_approval_rules))
         .routes(routes!(stream::chat_stream))
         .routes(routes!(stream::chat_events))
         .routes(routes!(stream::list_events))
@@ -77,6 +79,14 @@ fn writing() -> OpenApiRouter<App> {
         .routes(routes!(chats::delete_queued))
         .routes(routes!(chats::promote_queued))
         .routes(routes!(chats::edit_queued))
+        .routes(routes!(chats::edit_message))
+        .routes(routes!(chats::show_branch))
+        .routes(routes!(chats::continue_chat))
+        .routes(routes!(chats::reconcile_chat))
+        .routes(routes!(chats::decide_approval))
+        .routes(routes!(chats::answer_question))
+        .routes(routes!(chats::post_tool_results))
+        .routes(routes!(chats::delete_approval_rule))
 }
 
 /// Needs `write`, and makes something: honours `Idempotency-Key`.
@@ -87,6 +97,7 @@ fn creating() -> OpenApiRouter<App> {
         .routes(routes!(ptys::open_pty))
         .routes(routes!(chats::create_chat))
         .routes(routes!(chats::send_message))
+        .routes(routes!(chats::fork_chat))
 }
 
 /// Needs `admin`.

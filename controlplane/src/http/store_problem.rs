@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::code::Code;
 use super::problem::Problem;
-use crate::chat::machine::Refusal;
+use crate::chat::machine::{ExecutionState, Refusal};
 use crate::fleet::{CallError, UnknownReason};
 use crate::store::StoreError;
 
@@ -40,7 +40,20 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let code = match &refusal {
             Refusal::NotAllowed { state, .. } if state.is_runnable() => Code::ChatRunning,
+            Refusal::NotAllowed { state: ExecutionState::A0 | ExecutionState::A1, .. } => {
+                Code::ChatRequiresAction
+            }
             Refusal::NotAllowed { .. } => Code::ChatNotRunning,
+            Refusal::ActionNotFound => Code::ActionNotFound,
+            Refusal::ActionResolved => Code::ActionResolved,
+            Refusal::ActionMismatch => Code::ActionMismatch,
+            Refusal::ClientResultUnexpected => Code::ClientResultUnexpected,
+            Refusal::ClientResultDuplicate => Code::ClientResultDuplicate,
+            Refusal::ClientResultMissing => Code::ClientResultMissing,
+            Refusal::MessageNotFound => Code::MessageNotFound,
+            Refusal::NotUserMessage => Code::MessageNotEditable,
+            Refusal::NotRoot => Code::ChatNotRoot,
+            Refusal::Invalid => Code::ChatStateInvalid,
             Refusal::Archived => Code::ChatArchived,
             Refusal::QueueFull { .. } => Code::QueueFull,
             Refusal::QueuedNotFound => return Self::not_found(),

@@ -12,6 +12,13 @@ const PROBLEMS_MAX: usize = 5;
 /// Longest piece of a problem's text, in bytes: it may quote the model's own megabyte.
 const PROBLEM_BYTES: usize = 300;
 
+/// Whether `schema` is a JSON Schema of an object, which a model's arguments can be held to.
+#[must_use]
+pub fn is_schema(schema: &Value) -> bool {
+    let object = schema.is_object() && schema.get("type").is_none_or(|kind| kind == "object");
+    object && jsonschema::validator_for(schema).is_ok()
+}
+
 /// Says what is wrong with `args`, naming each field; none: they fit.
 pub(super) fn problem(tool: &str, validator: &Validator, args: &Value) -> Option<ToolOutcome> {
     let Value::Object(_) = args else {

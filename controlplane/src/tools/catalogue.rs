@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{ToolContext, ToolError, ToolOutcome};
 use super::errors::Stop;
 use super::workspace::Workspace;
-use super::{arguments, edit, execute, find, process, read, text};
+use super::{arguments, edit, execute, find, people, process, read, text};
 use crate::llm::ToolSpec;
 
 /// Largest result that is stored, in bytes of JSON.
@@ -27,6 +27,8 @@ pub enum ToolKind {
     Question,
     /// Is approved by a person: `propose_plan`.
     Proposal,
+    /// Tells people how far the agent is: `update_plan`.
+    Progress,
 }
 
 /// One tool as its file declares it.
@@ -64,7 +66,8 @@ impl Catalogue {
             .chain(process::declarations())
             .chain(read::declarations())
             .chain(edit::declarations())
-            .chain(find::declarations());
+            .chain(find::declarations())
+            .chain(people::declarations());
         let tools = declarations
             .map(|declaration| Tool {
                 validator: jsonschema::validator_for(&declaration.schema)
@@ -118,6 +121,9 @@ impl Catalogue {
         if let Some(refusal) = self.refusal(&context, name, args) {
             return Ok(refusal);
         }
+        if self.kind(name).is_some_and(people::is_ours) {
+            return Ok(ToolOutcome::ok(people::accepted()));
+        }
         let Some(workspace) = context.workspace.clone() else {
             return Ok(no_workspace(name));
         };
@@ -167,7 +173,7 @@ impl Catalogue {
             return Some(ToolOutcome::error(
                 "not_in_this_mode",
                 format!(
-                    "`{name}` may change something, and the chat is in {} mode. Nothing was done. \
+                    "`{name}` does not belong to {} mode, in which the chat is. Nothing was done. \
                      Describe what you would do instead.",
                     text::cut(&context.mode, 32)
                 ),
@@ -190,7 +196,9 @@ impl Default for Catalogue {
 /// The allow-list of the modes: what only reads is allowed in all of them.
 fn admits(mode: &str, kind: ToolKind) -> bool {
     match kind {
-        ToolKind::Read | ToolKind::Question | ToolKind::Proposal => true,
+        ToolKind::Read | ToolKind::Question => true,
+        ToolKind::Proposal => mode == "plan",
+        ToolKind::Progress => mode != "plan",
         ToolKind::Operation => matches!(mode, "ask" | "edit" | "auto"),
     }
 }
@@ -263,6 +271,8 @@ mod tests {
                 "list_dir",
                 "glob",
                 "search",
+                "ask_user",
+                "update_plan",
             ]
         );
     }
@@ -273,7 +283,16 @@ mod tests {
             Catalogue::new().specs(true, "plan").into_iter().map(|spec| spec.name).collect();
         assert_eq!(
             names,
-            ["process_output", "process_list", "read_file", "list_dir", "glob", "search"]
+            [
+                "process_output",
+                "process_list",
+                "read_file",
+                "list_dir",
+                "glob",
+                "search",
+                "ask_user",
+                "propose_plan",
+            ]
         );
     }
 

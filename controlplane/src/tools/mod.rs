@@ -19,6 +19,7 @@ mod edit;
 mod errors;
 mod execute;
 mod find;
+mod people;
 mod process;
 mod read;
 mod standing;
@@ -28,6 +29,7 @@ mod workspace;
 #[cfg(test)]
 mod tests;
 
+pub use arguments::is_schema;
 pub use catalogue::{Catalogue, ToolKind};
 pub use context::{LiveOutput, OperationKey, ToolContext, ToolError, ToolOutcome};
 pub use workspace::{Following, Workspace};

@@ -1,6 +1,6 @@
 //! The table, compared with the file beside this one, and the machine against a plain model.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use proptest::prelude::*;
@@ -201,6 +201,54 @@ fn the_table_beside_the_code_is_what_the_machine_does() {
     }
     let stored = std::fs::read_to_string(beside).unwrap();
     assert!(stored == table, "the machine changed: read the diff, then set UPDATE_TRANSITIONS=1");
+}
+
+/// The drawing of the states for people: an arrow per pair of states, with its events.
+fn drawing() -> String {
+    let mut arrows: BTreeMap<(String, String), BTreeSet<&'static str>> = BTreeMap::new();
+    for (_, machine) in every_state() {
+        for event in every_event() {
+            let mut after = machine.clone();
+            let name = event.name();
+            if let [Effect::Refuse(_)] = after.apply(event)[..] {
+                continue;
+            }
+            let ends = (machine.state().to_string(), after.state().to_string());
+            arrows.entry(ends).or_default().insert(name);
+        }
+    }
+    let mut drawing = String::from(
+        "# The states of a chat\n\nGenerated from `controlplane/src/chat/machine`; a test compares. \
+         What each event writes is in `transitions.txt` there, and why in \
+         [016-turns.md](016-turns.md).\n\n\
+         W rests, E stopped by an error, R runs, I is being stopped, A waits for people or clients, \
+         X archived; 0: the queue is empty, 1: it is not.\n\n```mermaid\nstateDiagram-v2\n",
+    );
+    for ((from, to), events) in &arrows {
+        let events: Vec<&str> = events.iter().copied().collect();
+        if from != to {
+            writeln!(drawing, "    {from} --> {to}: {}", events.join(", ")).unwrap();
+        }
+    }
+    drawing.push_str("```\n\nEvents that change something and leave the state as it is:\n\n");
+    for ((from, to), events) in &arrows {
+        let events: Vec<&str> = events.iter().copied().collect();
+        if from == to {
+            writeln!(drawing, "- {from}: {}", events.join(", ")).unwrap();
+        }
+    }
+    drawing
+}
+
+#[test]
+fn the_drawing_in_the_docs_is_what_the_machine_does() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/design/016-turns-states.md");
+    let drawing = drawing();
+    if std::env::var_os("UPDATE_TRANSITIONS").is_some() {
+        std::fs::write(page, &drawing).unwrap();
+    }
+    let stored = std::fs::read_to_string(page).unwrap();
+    assert!(stored == drawing, "the machine changed: read the diff, then set UPDATE_TRANSITIONS=1");
 }
 
 #[test]

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::checkpoint::Checkpoints;
 use super::interrupt::notice;
-use super::{Flow, Runner, decide, failure, system};
-use crate::chat::content::{StoredPart, Usage};
+use super::{Flow, Runner, decide, effort, failure, system};
+use crate::chat::content::{ClientTool, StoredPart, Usage};
 use crate::chat::context::{Need, Plan};
 use crate::chat::event::{ChatStatus, PreviewKind};
 use crate::chat::history::{self, Reader};
@@ -23,7 +23,8 @@ use crate::chat::hub::{EpisodeWriter, Piece};
 use crate::chat::machine::{AssistantMessage, RetryState};
 use crate::chat::ports::ModelChoice;
 use crate::llm::{
-    Event, EventStream, FinishReason, Prompt, ProviderError, ProviderErrorKind, is_another_model,
+    Event, EventStream, FinishReason, Prompt, ProviderError, ProviderErrorKind, ToolSpec,
+    is_another_model,
 };
 use shared::backoff::Backoff;
 
@@ -105,11 +106,23 @@ impl Runner {
             system: system::prompt(has_workspace, &self.chat.mode).to_owned(),
             messages: history::messages(&self.history, reader),
             ask: None,
-            tools: self.shared.tools.specs(has_workspace, &self.chat.mode),
+            tools: self.offered(has_workspace),
             max_output_tokens: choice.max_output_tokens,
-            options: choice.options.clone(),
+            options: effort::options(choice, self.chat.effort),
             cache_key: self.id.to_string(),
         }
+    }
+
+    /// The built-in tools, then the client's; a built-in one wins a name.
+    fn offered(&self, has_workspace: bool) -> Vec<ToolSpec> {
+        let mut tools = self.shared.tools.specs(has_workspace, &self.chat.mode);
+        let own = |tool: &&ClientTool| self.shared.tools.kind(&tool.name).is_none();
+        tools.extend(self.chat.client_tools.iter().filter(own).map(|tool| ToolSpec {
+            name: tool.name.clone(),
+            description: tool.description.clone(),
+            schema: Arc::new(tool.input_schema.clone()),
+        }));
+        tools
     }
 
     /// Stores the step with the intents of its calls, in one transaction.

@@ -23,6 +23,7 @@ mod checkpoint;
 mod commit;
 mod compact;
 mod decide;
+mod effort;
 mod failure;
 mod generate;
 mod intent;

@@ -33,11 +33,14 @@ const WORKSPACE: &str = text!(
      exist.\n\nA command that takes long goes on in the background under its process_id; read it \
      with process_output. A result that says `outcome_unknown` means that nobody knows whether it \
      was done: look at the workspace before you do it again. A result that says `interrupted` \
-     means that the user stopped it.\n\nWhen you are done, say what you did and how you checked it."
+     means that the user stopped it. A result that says `denied` means that the user does not want \
+     it done: do not try it in another way. A decision that is the user's to make, ask for with \
+     ask_user.\n\nWhen you are done, say what you did and how you checked it."
 );
 
 const PLAN: &str = text!(
     "\n\nYou are in plan mode: read and search the user's workspace with your tools, and change \
-     nothing. Answer with a plan: what to change, where, in which order, how to check it, and what \
-     is still open."
+     nothing. What you cannot find out and must not decide, ask with ask_user. When you know what \
+     to do, call propose_plan: what to change, where, in which order, how to check it, and what is \
+     still open. Once the user approves it, carry it out and tick its steps with update_plan."
 );

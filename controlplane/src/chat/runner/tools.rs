@@ -28,6 +28,7 @@ use crate::chat::content::Part;
 use crate::chat::event::{ChatStatus, PreviewKind};
 use crate::chat::hub::{EpisodeWriter, Piece};
 use crate::chat::machine::ToolAnswer;
+use crate::chat::plan;
 use crate::chat::ports::{Told, ToolRun, ToolRunner};
 use crate::store::chats::{ChatRow, OperationPhase, OperationRow, WorkerFence};
 use crate::tools::{LiveOutput, OperationKey, ToolError, ToolOutcome};
@@ -220,13 +221,19 @@ impl Runner {
         writer: &EpisodeWriter,
     ) -> Result<bool, Leave> {
         shared::fault::point("w6 result");
-        let answer = ToolAnswer {
+        let mut answer = ToolAnswer {
             op_id: row.op_id,
             result: outcome.result,
             is_error: outcome.is_error,
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             plan: None,
         };
+        if row.tool == "update_plan" && !answer.is_error {
+            match plan::ticked(self.chat.plan.as_ref(), &row.args) {
+                Ok((plan, told)) => (answer.plan, answer.result) = (Some(plan), told),
+                Err(told) => (answer.is_error, answer.result) = (true, told),
+            }
+        }
         let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
         let stored = self.write(|| store.store_tool_result(id, &fence, &answer)).await?;
         let Some(stored) = stored else { return Ok(false) };

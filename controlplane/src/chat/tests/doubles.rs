@@ -353,7 +353,8 @@ impl ToolRunner for Tools {
 
     fn kind(&self, tool: &str) -> Option<ToolKind> {
         match tool {
-            "act" => Some(ToolKind::Operation),
+            "act" | "execute" => Some(ToolKind::Operation),
+            "update_plan" => Some(ToolKind::Progress),
             "look" => Some(ToolKind::Read),
             _ => None,
         }
@@ -365,6 +366,7 @@ impl ToolRunner for Tools {
             "act" => Some(Class::Act { subject: args["what"].as_str().map(str::to_owned) }),
             "ask_user" => Some(Class::Question),
             "propose_plan" => Some(Class::Plan),
+            "execute" => Some(Class::Act { subject: args["command"].as_str().map(str::to_owned) }),
             "look" | "update_plan" => Some(Class::Free),
             _ => None,
         }

@@ -50,6 +50,8 @@ async fn a_message_without_a_worker_waits_for_one() {
             mode: "auto".into(),
             title: None,
             content: vec![Part::Text { text: "hi".into() }],
+            effort: None,
+            client_tools: Vec::new(),
             key: None,
         };
         chats.create(begin).await.unwrap().0

@@ -5,11 +5,13 @@
 mod compaction;
 mod crashes;
 mod doubles;
+mod edits;
 mod interrupts;
 mod leases;
 mod retries;
 mod storm;
 mod turns;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +87,8 @@ impl World {
             mode: "auto".into(),
             title: None,
             content: vec![Part::Text { text: text.into() }],
+            effort: None,
+            client_tools: Vec::new(),
             key: None,
         };
         self.engine.chats.create(begin).await.unwrap().0.id
@@ -92,7 +96,7 @@ impl World {
 
     async fn say(&self, chat: ChatId, text: &str, busy: Busy) -> Delivery {
         let content = vec![Part::Text { text: text.into() }];
-        let say = Say { content, model_id: None, busy, key: None };
+        let say = Say { content, model_id: None, effort: None, busy, key: None };
         self.engine.chats.send(self.user, chat, say).await.unwrap().1
     }
 

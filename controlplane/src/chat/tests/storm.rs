@@ -55,6 +55,7 @@ async fn storm(seed: u64) {
                 let say = Say {
                     content: vec![Part::Text { text: "more".into() }],
                     model_id: None,
+                    effort: None,
                     busy,
                     key: None,
                 };

@@ -219,6 +219,7 @@ async fn acquire_loop(
         let limit = ACQUIRE_BATCH.min(u32::try_from(free).unwrap_or(ACQUIRE_BATCH));
         let taken =
             if limit == 0 { Ok(Vec::new()) } else { shared.store.acquire(replica, limit).await };
+        give_up_overdue(&shared).await;
         let pause = match taken {
             Ok(taken) => {
                 let all = taken.len() < limit as usize;
@@ -241,6 +242,34 @@ async fn acquire_loop(
                 changed = wakes.changed() => drop(changed),
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+    }
+}
+
+/// Gives up the calls that nobody answered in time. Any replica may: each is one guarded commit.
+async fn give_up_overdue(shared: &Shared) {
+    let overdue = match shared.store.overdue(ACQUIRE_BATCH).await {
+        Ok(overdue) => overdue,
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "calls that wait too long cannot be found now"
+            );
+            return;
+        }
+    };
+    for call in overdue {
+        match shared.store.expire(call).await {
+            Ok(Some(row)) => {
+                shared.hints.chat_changed(row.id);
+                shared.hints.chat_asked(row.id);
+                shared.hints.list_changed(row.owner_id, row.id);
+                shared.hints.runnable();
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(chat.id = %call.chat_id,
+                error = &error as &dyn std::error::Error,
+                "a call that waits too long could not be given up"),
         }
     }
 }

@@ -7,7 +7,8 @@ use shared::ids::{ChatId, ModelId, UserId, WorkspaceId};
 use utoipa::ToSchema;
 
 use super::content::{PartBody, parts};
-use super::view::{ChatView, ModeBody, check_model};
+use super::tool_results::{ClientToolBody, client_tools};
+use super::view::{ChatView, EffortBody, ModeBody, check_model};
 use crate::app::App;
 use crate::chat::event::MessageView;
 use crate::chat::service::BeginChat;
@@ -32,6 +33,11 @@ body! {
         pub content: Vec<PartBody>,
         /// What the agent may do; none: `auto`.
         pub mode: Option<ModeBody>,
+        /// How hard the model thinks; none: as its settings say.
+        pub effort: Option<EffortBody>,
+        /// Tools that the client runs itself, at most 250: each call waits five minutes for its
+        /// result at `POST …/tool-results`.
+        pub tools: Option<Vec<ClientToolBody>>,
         /// None: the first words of the message.
         #[schema(value_type = Option<String>)]
         pub title: Option<Name>,
@@ -77,6 +83,8 @@ pub async fn create_chat(
         mode: body.mode.unwrap_or(ModeBody::Auto).as_str().to_owned(),
         title: body.title.map(Name::into_inner),
         content,
+        effort: body.effort.map(EffortBody::effort),
+        client_tools: client_tools(body.tools.unwrap_or_default())?,
         key: earlier.key,
     };
     let (chat, message) = match app.chats.create(begin).await {

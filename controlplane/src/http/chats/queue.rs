@@ -5,22 +5,29 @@ use axum::http::StatusCode;
 use shared::ids::{ChatId, ModelId, QueueId};
 
 use super::content::{PartBody, parts};
-use super::view::{ChatView, check_model, now};
+use super::view::{ChatView, EffortBody, check_model, now};
 use crate::app::App;
+use crate::chat::changing::{QueueChange, Rewording};
 use crate::chat::event::QueuedView;
 use crate::http::auth::Caller;
+use crate::http::code::Code;
 use crate::http::json::{Json, body};
 use crate::http::problem::Problem;
 use crate::http::query::Path;
 
 body! {
-    /// A queued message, anew.
+    /// What to change of a queued message; what is not there stays.
     pub struct QueuedBody {
         /// What will be said.
-        pub content: Vec<PartBody>,
-        /// Who answers; none: the chat's model.
+        pub content: Option<Vec<PartBody>>,
+        /// Who answers; only with `content`.
         #[schema(value_type = Option<String>)]
         pub model_id: Option<ModelId>,
+        /// How hard it thinks; only with `content`.
+        pub effort: Option<EffortBody>,
+        /// Its place from 0, among the messages that steer or among those that do not; over their
+        /// number: the last.
+        pub position: Option<u32>,
     }
 }
 
@@ -49,7 +56,7 @@ pub async fn promote_queued(
     Ok(axum::Json(now(&app, caller.user_id, id).await?))
 }
 
-/// Rewrites a queued message.
+/// Rewrites or moves a queued message. 404 when it was delivered in the meantime.
 #[utoipa::path(patch, path = "/chats/{id}/queue/{item}", tag = "chats",
     params(("id" = String, Path,), ("item" = String, Path,)), request_body = QueuedBody,
     responses((status = 200, body = QueuedView)))]
@@ -59,8 +66,17 @@ pub async fn edit_queued(
     Path((id, item)): Path<(ChatId, QueueId)>,
     Json(body): Json<QueuedBody>,
 ) -> Result<axum::Json<QueuedView>, Problem> {
-    let content = parts(body.content)?;
     check_model(&app, body.model_id).await?;
-    let edited = app.chats.edit_queued(caller.user_id, id, item, content, body.model_id).await?;
-    Ok(axum::Json(edited.view()))
+    let (model_id, effort) = (body.model_id, body.effort.map(EffortBody::effort));
+    let rewording = match body.content {
+        Some(content) => Some(Rewording { content: parts(content)?, model_id, effort }),
+        None if model_id.is_some() || effort.is_some() || body.position.is_none() => {
+            let detail = "this field is required, unless the message is only moved";
+            return Err(Problem::of_field(Code::MissingField, "/content", detail));
+        }
+        None => None,
+    };
+    let change = QueueChange { rewording, position: body.position };
+    let changed = app.chats.change_queued(caller.user_id, id, item, change).await?;
+    Ok(axum::Json(changed.view()))
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use shared::ids::{ChatId, MessageId, ModelId, QueueId, UserId};
 
 use super::content::{PartBody, parts};
-use super::view::check_model;
+use super::view::{EffortBody, check_model};
 use crate::app::App;
 use crate::chat::content::Part;
 use crate::chat::event::{MessageView, QueuedView};
@@ -44,6 +44,8 @@ body! {
         /// Who answers this and what follows; none: the chat's model.
         #[schema(value_type = Option<String>)]
         pub model_id: Option<ModelId>,
+        /// How hard it thinks about this and what follows; none: as before.
+        pub effort: Option<EffortBody>,
         /// While a turn is in progress; none: `queue`.
         pub busy: Option<BusyBody>,
     }
@@ -73,7 +75,8 @@ pub async fn send_message(
         BusyBody::Steer => Busy::Steer,
         BusyBody::Interrupt => Busy::Interrupt,
     };
-    let say = Say { content, model_id: body.model_id, busy, key: earlier.key };
+    let effort = body.effort.map(EffortBody::effort);
+    let say = Say { content, model_id: body.model_id, effort, busy, key: earlier.key };
     let (_, delivery) = app.chats.send(caller.user_id, id, say).await?;
     Ok(match delivery {
         Delivery::Message(row) => (StatusCode::CREATED, axum::Json(row.view())).into_response(),

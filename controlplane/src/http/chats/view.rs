@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::chat::actions;
+use crate::chat::content::Effort;
 use crate::chat::event::{ActionView, ChatErrorView, ChatHead, QueuedView};
 use crate::http::code::Code;
 use crate::http::json::choice;
@@ -26,11 +27,51 @@ choice! {
     }
 }
 
+choice! {
+    /// How hard the model thinks.
+    pub enum EffortBody {
+        /// Not at all.
+        None = "none",
+        /// As little as the model can.
+        Minimal = "minimal",
+        /// A little.
+        Low = "low",
+        /// As it does by itself.
+        Medium = "medium",
+        /// Much.
+        High = "high",
+        /// Very much.
+        Xhigh = "xhigh",
+        /// As much as the model can.
+        Max = "max",
+    }
+}
+
+impl EffortBody {
+    pub(super) const fn effort(self) -> Effort {
+        match self {
+            Self::None => Effort::None,
+            Self::Minimal => Effort::Minimal,
+            Self::Low => Effort::Low,
+            Self::Medium => Effort::Medium,
+            Self::High => Effort::High,
+            Self::Xhigh => Effort::Xhigh,
+            Self::Max => Effort::Max,
+        }
+    }
+}
+
 /// A chat.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChatView {
     #[serde(flatten)]
     head: ChatHead,
+    /// The chat that started it.
+    #[schema(value_type = Option<String>)]
+    parent_id: Option<ChatId>,
+    /// The chat of which this one was a copy.
+    #[schema(value_type = Option<String>)]
+    forked_from: Option<ChatId>,
     /// Whose it is.
     #[schema(value_type = String)]
     owner_id: UserId,
@@ -46,6 +87,8 @@ impl ChatView {
     pub(super) fn new(row: &ChatRow, queue: Vec<QueuedView>, actions: Vec<ActionView>) -> Self {
         Self {
             head: row.head(),
+            parent_id: row.parent_id,
+            forked_from: row.forked_from,
             owner_id: row.owner_id,
             queue,
             last_error: row.last_error.clone(),

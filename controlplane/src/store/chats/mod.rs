@@ -11,7 +11,9 @@ mod entries;
 mod rows;
 
 mod branches;
+mod copy;
 mod effects;
+mod family;
 mod guard;
 mod queue;
 
@@ -38,6 +40,7 @@ pub(super) const STATEMENTS: &[&[&str]] = &[
     queue::STATEMENTS,
     branches::STATEMENTS,
     actions::STATEMENTS,
+    family::STATEMENTS,
     user::STATEMENTS,
     worker::STATEMENTS,
     episodes::STATEMENTS,

@@ -27,7 +27,7 @@ const CHANGED: &str = concat!(
     message_columns!(),
     " FROM messages WHERE chat_id = $1 AND revision > $2 ORDER BY seq"
 );
-const HISTORY: &str = concat!(
+pub(super) const HISTORY: &str = concat!(
     "SELECT ",
     message_columns!(),
     " FROM messages WHERE chat_id = $1 AND removed = FALSE ORDER BY seq"

@@ -14,7 +14,7 @@ use crate::store::db::{in_write_tx, on_pool};
 use crate::store::error::StoreError;
 use crate::store::text::{clean, json};
 
-const INSERT: &str = concat!(
+pub(super) const INSERT: &str = concat!(
     "INSERT INTO chats (id, owner_id, workspace_id, parent_id, model_id, mode, title, \
      title_source, status, archived, snapshot_version, history_version, queue_version, attempt, \
      epoch, steps_in_turn, queue_length, steered_length, unanswered, last_seq, created_at_ms, \
@@ -202,11 +202,6 @@ impl ChatStore {
     /// Stops the turn. A second stop changes nothing.
     pub async fn interrupt(&self, id: ChatId) -> Result<ChatRow, StoreError> {
         self.simple(id, &Event::Interrupt).await
-    }
-
-    /// Archives a chat at rest or after an error, or takes it back from there.
-    pub async fn set_archived(&self, id: ChatId, archived: bool) -> Result<ChatRow, StoreError> {
-        self.simple(id, &Event::SetArchived(archived)).await
     }
 
     /// Repairs a chat whose columns contradict each other: it ends in error, with its queue.

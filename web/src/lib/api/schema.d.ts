@@ -42,6 +42,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/approval-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The caller's rules. */
+        get: operations["list_approval_rules"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approval-rules/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a rule back: what it allowed is asked for again. */
+        delete: operations["delete_approval_rule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/bootstrap": {
         parameters: {
             query?: never;
@@ -95,6 +129,47 @@ export interface paths {
         patch: operations["patch_chat"];
         trace?: never;
     };
+    "/api/v1/chats/{id}/answers/{action}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answers questions that the agent asked. Once, from any device; the turn goes on.
+         * @description Errors as for approvals.
+         */
+        post: operations["answer_question"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/approvals/{action}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Allows or denies a call that waits, or approves or rejects a plan. Once, from any device.
+         * @description 404 `action_not_found`; 409 `action_resolved`: somebody was faster; 409 `action_mismatch`: what
+         *     waits is not what was shown.
+         */
+        post: operations["decide_approval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{id}/archive": {
         parameters: {
             query?: never;
@@ -138,6 +213,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{id}/continue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Lets a turn go on that was stopped by its step cap or by an error, with a new allowance of
+         *     steps. 409 `chat_not_running`: there is nothing to continue.
+         */
+        post: operations["continue_chat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{id}/events": {
         parameters: {
             query?: never;
@@ -152,6 +247,23 @@ export interface paths {
         get: operations["chat_events"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/fork": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a chat at rest with what was said in this one, in the branch that is shown. */
+        post: operations["fork_chat"];
         delete?: never;
         options?: never;
         head?: never;
@@ -204,6 +316,64 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{id}/messages/{message}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Edits a message and runs again from there. What followed the former text is kept as a branch.
+         * @description Also while the chat runs: the turn is given up. Messages in the queue stay. 404
+         *     `message_not_found`: not in the branch that is shown; 409 `message_not_editable`: not a user's.
+         */
+        patch: operations["edit_message"];
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/messages/{message}/show": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Shows the newest branch with this text of an edited message; the other stays. 409
+         *     `chat_running` while the chat runs.
+         */
+        post: operations["show_branch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/messages/{message}/variants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every text that a message has had, of which each begins a branch. */
+        get: operations["list_variants"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{id}/queue/{item}": {
         parameters: {
             query?: never;
@@ -218,7 +388,7 @@ export interface paths {
         delete: operations["delete_queued"];
         options?: never;
         head?: never;
-        /** Rewrites a queued message. */
+        /** Rewrites or moves a queued message. 404 when it was delivered in the meantime. */
         patch: operations["edit_queued"];
         trace?: never;
     };
@@ -233,6 +403,26 @@ export interface paths {
         put?: never;
         /** Answers a queued message now: stops what runs, or begins a turn. */
         post: operations["promote_queued"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/reconcile": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Repairs a chat that answers `chat_state_invalid`: it ends in error, with its queue. A chat that
+         *     is in order stays as it is.
+         */
+        post: operations["reconcile_chat"];
         delete?: never;
         options?: never;
         head?: never;
@@ -255,6 +445,27 @@ export interface paths {
         get: operations["chat_stream"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/tool-results": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Takes the results of the client's tools: all and only those that wait.
+         * @description 409 `client_result_unexpected`, `client_result_missing`, `action_resolved`; 400
+         *     `client_result_duplicate`.
+         */
+        post: operations["post_tool_results"];
         delete?: never;
         options?: never;
         head?: never;
@@ -954,6 +1165,17 @@ export interface components {
             /** @description The call in the model's message. */
             tool_call_id: string;
         };
+        /** @description Answers to the questions of a call. */
+        AnswerBody: {
+            /** @description One for each question, in order; not with `skip`. */
+            answers?: components["schemas"]["ReplyBody"][] | null;
+            /** @description The action's `args_hash`: binds the answer to what was shown. */
+            args_hash?: string | null;
+            /** @description For the model. */
+            note?: string | null;
+            /** @description Let the agent decide by itself. */
+            skip?: boolean | null;
+        };
         /** @description A key to be made. */
         ApiKeyBody: {
             /**
@@ -980,6 +1202,21 @@ export interface components {
             name: string;
             /** @description What it may be used for. */
             scopes: components["schemas"]["Scope"][];
+        };
+        /** @description A decision. */
+        ApprovalBody: {
+            /** @description The action's `args_hash`: binds the decision to what was shown. */
+            args_hash?: string | null;
+            /** @description What is decided. */
+            decision: components["schemas"]["DecisionBody"];
+            mode?: components["schemas"]["ModeBody"] | null;
+            /** @description For the model, such as why not. */
+            note?: string | null;
+            /** @description With `always`: which calls, with `*` for anything harmless; none: the same ones. */
+            pattern?: string | null;
+            scope?: components["schemas"]["ScopeBody"] | null;
+            /** @description For a plan: its steps as they should be; none: as proposed. */
+            steps?: string[] | null;
         };
         /**
          * @description How one has shown who one is.
@@ -1024,11 +1261,17 @@ export interface components {
         ChatBody: {
             /** @description The first message. */
             content: components["schemas"]["PartBody"][];
+            effort?: components["schemas"]["EffortBody"] | null;
             mode?: components["schemas"]["ModeBody"] | null;
             /** @description Who answers; none: the default model. */
             model_id?: string | null;
             /** @description None: the first words of the message. */
             title?: string | null;
+            /**
+             * @description Tools that the client runs itself, at most 250: each call waits five minutes for its
+             *     result at `POST …/tool-results`.
+             */
+            tools?: components["schemas"]["ClientToolBody"][] | null;
             /** @description Where its tools work; none: it has no tools. */
             workspace_id?: string | null;
         };
@@ -1183,11 +1426,24 @@ export interface components {
         ChatView: components["schemas"]["ChatHead"] & {
             /** @description What it waits for from a person or a client. */
             actions: components["schemas"]["ActionView"][];
+            /** @description The chat of which this one was a copy. */
+            forked_from?: string | null;
             last_error?: components["schemas"]["ChatErrorView"] | null;
             /** @description Whose it is. */
             owner_id: string;
+            /** @description The chat that started it. */
+            parent_id?: string | null;
             /** @description Messages that wait, in order. */
             queue: components["schemas"]["QueuedView"][];
+        };
+        /** @description A tool that the client runs itself. */
+        ClientToolBody: {
+            /** @description What the model is told. */
+            description: string;
+            /** @description JSON Schema of the arguments, an object. */
+            input_schema: Record<string, unknown>;
+            /** @description Letters, digits, `_` and `-`, at most 64. A built-in tool of this name wins. */
+            name: string;
         };
         /** @description What a summary should keep. */
         CompactBody: {
@@ -1228,6 +1484,11 @@ export interface components {
          * @enum {string}
          */
         CompactionReason: "threshold" | "asked" | "exceeded";
+        /**
+         * @description What is decided.
+         * @enum {string}
+         */
+        DecisionBody: "once" | "always" | "deny";
         /** @description One page of a directory. */
         DirectoryView: components["schemas"]["PathView"] & {
             /** @description By name, in byte order. */
@@ -1235,10 +1496,13 @@ export interface components {
             /** @description Whether there is more; pass the last name as `after`. */
             more: boolean;
         };
-        /** @description Edits of several files: all of them or none. */
+        /** @description A message, anew. */
         EditBody: {
-            /** @description 1 to 64, each file once. */
-            files: components["schemas"]["FileEditsBody"][];
+            /** @description What is said instead. */
+            content: components["schemas"]["PartBody"][];
+            effort?: components["schemas"]["EffortBody"] | null;
+            /** @description Who answers this and what follows; none: the chat's model. */
+            model_id?: string | null;
         };
         /** @description One replacement. */
         EditTextBody: {
@@ -1276,6 +1540,11 @@ export interface components {
          * @enum {string}
          */
         Effort: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";
+        /**
+         * @description How hard the model thinks.
+         * @enum {string}
+         */
+        EffortBody: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";
         /** @description One entry of a directory. */
         EntryView: {
             /** @description `file`, `directory`, `symlink`, `fifo`, `socket`, `device`. */
@@ -1338,6 +1607,13 @@ export interface components {
         FileMatchesView: components["schemas"]["PathView"] & {
             /** @description In order. */
             lines: components["schemas"]["MatchLineView"][];
+        };
+        /** @description A copy of a chat. */
+        ForkBody: {
+            /** @description The last message that is copied; none: all of them. */
+            message_id?: string | null;
+            /** @description None: the same title. */
+            title?: string | null;
         };
         /** @description Paths that match. */
         GlobView: {
@@ -1426,6 +1702,7 @@ export interface components {
             busy?: components["schemas"]["BusyBody"] | null;
             /** @description What is said. */
             content: components["schemas"]["PartBody"][];
+            effort?: components["schemas"]["EffortBody"] | null;
             /** @description Who answers this and what follows; none: the chat's model. */
             model_id?: string | null;
         };
@@ -2483,12 +2760,19 @@ export interface components {
             /** @description The name of the viewer that writes; none: nobody. */
             writer?: string | null;
         };
-        /** @description A queued message, anew. */
+        /** @description What to change of a queued message; what is not there stays. */
         QueuedBody: {
             /** @description What will be said. */
-            content: components["schemas"]["PartBody"][];
-            /** @description Who answers; none: the chat's model. */
+            content?: components["schemas"]["PartBody"][] | null;
+            effort?: components["schemas"]["EffortBody"] | null;
+            /** @description Who answers; only with `content`. */
             model_id?: string | null;
+            /**
+             * Format: int32
+             * @description Its place from 0, among the messages that steer or among those that do not; over their
+             *     number: the last.
+             */
+            position?: number | null;
         };
         /** @description A message that waits in the queue. */
         QueuedView: {
@@ -2502,16 +2786,50 @@ export interface components {
             /** @description The model it was sent for; none: the chat's. */
             model_id?: string | null;
         };
+        /** @description The answer to one question. */
+        ReplyBody: {
+            /** @description Labels of the options that are chosen; one, unless the question takes several. */
+            selected?: string[] | null;
+            /** @description In one's own words, beside an option or instead of one. */
+            text?: string | null;
+        };
         /**
          * @description Who speaks.
          * @enum {string}
          */
         Role: "user" | "assistant" | "tool";
+        /** @description What runs without asking, since somebody said so once. */
+        RuleView: {
+            /** @description The chat, for that scope. */
+            chat_id?: string | null;
+            /** @description Since when. */
+            created_at: components["schemas"]["Timestamp"];
+            /** @description Its id. */
+            id: string;
+            /** @description Which of its calls; `*` stands for anything harmless. */
+            pattern: string;
+            /** @description `chat`, `workspace` or `user`. */
+            scope: string;
+            /** @description The tool. */
+            tool: string;
+            /** @description The workspace, for that scope. */
+            workspace_id?: string | null;
+        };
+        /** @description Rules. */
+        RulesView: {
+            /** @description Newest first, at most 500. */
+            items: components["schemas"]["RuleView"][];
+        };
         /**
          * @description What an API key may be used for.
          * @enum {string}
          */
         Scope: "read" | "write" | "admin";
+        /**
+         * @description In which chats a rule stands.
+         * @enum {string}
+         */
+        ScopeBody: "chat" | "workspace" | "user";
         /** @description Lines that match. */
         SearchView: {
             /**
@@ -2604,6 +2922,20 @@ export interface components {
          * @example 2026-11-20T05:48:54.123Z
          */
         Timestamp: string;
+        /** @description What one of the client's tools said. */
+        ToolResultBody: {
+            /** @description Whether it went wrong. */
+            is_error?: boolean | null;
+            /** @description Any JSON. */
+            output: Record<string, unknown>;
+            /** @description The call. */
+            tool_call_id: string;
+        };
+        /** @description What the client's tools said. */
+        ToolResultsBody: {
+            /** @description One for each call that waits for the client, all together. */
+            results: components["schemas"]["ToolResultBody"][];
+        };
         /**
          * @description Tokens of one model call, normalised over all providers. Unknown counts are zero and `source`
          *     says so.
@@ -2663,6 +2995,11 @@ export interface components {
             role: string;
             /** @description As they log in. */
             username: string;
+        };
+        /** @description The texts of a message. */
+        VariantsView: {
+            /** @description In the order of the edits; the one alone, if it was never edited. */
+            items: components["schemas"]["MessageView"][];
         };
         /** @description A workspace to be made. */
         WorkspaceBody: {
@@ -2801,6 +3138,62 @@ export interface operations {
         };
     };
     delete_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    list_approval_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RulesView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    delete_approval_rule: {
         parameters: {
             query?: never;
             header?: never;
@@ -2988,6 +3381,76 @@ export interface operations {
             };
         };
     };
+    answer_question: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                action: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AnswerBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    decide_approval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                action: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApprovalBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
     archive_chat: {
         parameters: {
             query?: never;
@@ -3052,6 +3515,36 @@ export interface operations {
             };
         };
     };
+    continue_chat: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
     chat_events: {
         parameters: {
             query?: {
@@ -3074,6 +3567,40 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": components["schemas"]["Envelope"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    fork_chat: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ForkBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatView"];
                 };
             };
             /** @description Anything else: a problem with a stable `code` */
@@ -3196,6 +3723,103 @@ export interface operations {
             };
         };
     };
+    edit_message: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                message: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EditBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MessageView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    show_branch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                message: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    list_variants: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                message: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VariantsView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
     delete_queued: {
         parameters: {
             query?: never;
@@ -3291,6 +3915,36 @@ export interface operations {
             };
         };
     };
+    reconcile_chat: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
     chat_stream: {
         parameters: {
             query?: {
@@ -3312,6 +3966,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Envelope"][];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    post_tool_results: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ToolResultsBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatView"];
                 };
             };
             /** @description Anything else: a problem with a stable `code` */
