@@ -38,6 +38,25 @@ export const api = {
   promoteQueued: (id: string, item: string) =>
     body(client.POST("/api/v1/chats/{id}/queue/{item}/promote", path({ id, item }))),
 
+  editQueued: (id: string, item: string, value: Body<"/api/v1/chats/{id}/queue/{item}", "patch">) =>
+    body(client.PATCH("/api/v1/chats/{id}/queue/{item}", { ...path({ id, item }), body: value })),
+  editMessage: (id: string, message: string, text: string) =>
+    body(
+      client.PATCH("/api/v1/chats/{id}/messages/{message}", {
+        ...path({ id, message }),
+        body: { content: [{ type: "text", text }] },
+      }),
+    ),
+  variants: (id: string, message: string) =>
+    body(client.GET("/api/v1/chats/{id}/messages/{message}/variants", path({ id, message }))),
+  showBranch: (id: string, message: string) =>
+    body(client.POST("/api/v1/chats/{id}/messages/{message}/show", path({ id, message }))),
+  continueChat: (id: string) => body(client.POST("/api/v1/chats/{id}/continue", path({ id }))),
+  decide: (id: string, action: string, value: S.ApprovalBody) =>
+    body(client.POST("/api/v1/chats/{id}/approvals/{action}", { ...path({ id, action }), body: value })),
+  answer: (id: string, action: string, value: S.AnswerBody) =>
+    body(client.POST("/api/v1/chats/{id}/answers/{action}", { ...path({ id, action }), body: value })),
+
   workspaces: () => body(client.GET("/api/v1/workspaces")),
   workspace: (id: string) => body(client.GET("/api/v1/workspaces/{id}", path({ id }))),
   createWorkspace: (value: { name: string }) => body(client.POST("/api/v1/workspaces", { body: value })),

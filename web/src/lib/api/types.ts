@@ -3,6 +3,9 @@ import type { components, operations } from "./schema";
 
 type Schemas = components["schemas"];
 
+export type ActionView = Schemas["ActionView"];
+export type AnswerBody = Schemas["AnswerBody"];
+export type ApprovalBody = Schemas["ApprovalBody"];
 export type ApiKeyView = Schemas["ApiKeyView"];
 export type Bootstrap = Schemas["BootstrapView"];
 export type Busy = Schemas["BusyBody"];
@@ -21,6 +24,8 @@ export type NewModel = Schemas["ModelBody"];
 export type ModelChange = Schemas["ModelPatchBody"];
 export type NewProvider = Schemas["ProviderBody"];
 export type Part = Schemas["Part"];
+export type Plan = Schemas["Plan"];
+export type Mode = Schemas["ModeBody"];
 export type PreviewKind = Schemas["PreviewKind"];
 export type PreviewPart = Schemas["PreviewPart"];
 export type ProcessView = Schemas["ProcessView"];

@@ -51,7 +51,7 @@ export interface ChatState {
   queue: readonly S.QueuedView[];
   retry: Retry | null;
   error: S.ChatErrorView | null;
-  actions: readonly unknown[];
+  actions: readonly S.ActionView[];
   fallback: { selected: string; answered: string; reason: string } | null;
 }
 

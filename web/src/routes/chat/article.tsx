@@ -8,31 +8,10 @@ import { Icon } from "../../lib/ui/icon";
 import { Markdown } from "../../lib/ui/markdown/markdown";
 import { useExpanded } from "../../lib/ui/tools/expanded";
 import { ToolGroup } from "../../lib/ui/tools/group";
-import { withLive, type AnswerItem, type UserItem, type ViewPart } from "./items";
+import { withLive, type AnswerItem, type ViewPart } from "./items";
 
 /** How the piece of the spine beside an article looks. */
 export type RailState = "done" | "work" | "need" | "fail" | "lost";
-
-interface UserArticleProps {
-  item: UserItem;
-  position: number;
-  size: number;
-}
-
-export const UserArticle = memo(function UserArticle({ item, position, size }: UserArticleProps) {
-  const id = useId();
-  return (
-    <article className="said" aria-labelledby={id} aria-posinset={position} aria-setsize={size} tabIndex={-1}>
-      <header className="article-head">
-        <h2 id={id}>
-          {t.chat.you} <time dateTime={item.message.created_at}>{clock(item.message.created_at)}</time>
-        </h2>
-        <CopyButton text={item.text} />
-      </header>
-      <div className="said-text">{item.text}</div>
-    </article>
-  );
-});
 
 interface AnswerArticleProps {
   item: AnswerItem;

@@ -5,16 +5,18 @@ import { useState } from "react";
 import { api } from "../../lib/api/calls";
 import { useOnceKeys } from "../../lib/api/once";
 import { modelsQuery, workspacesQuery } from "../../lib/api/queries";
-import type { WorkspaceView } from "../../lib/api/types";
+import type { Mode, WorkspaceView } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 import { useTitle } from "../../lib/ui/hooks";
 import { Icon } from "../../lib/ui/icon";
 import { load, save } from "../../lib/ui/local";
 import { ProblemNote } from "../../lib/ui/states";
 import { Composer } from "./composer";
+import { ModePicker, modeOf } from "./mode-picker";
 import { ModelPicker } from "./model-picker";
 
 const LAST_WORKSPACE = "last-workspace";
+const LAST_MODE = "last-mode";
 
 /** A chat begins with what is asked; where it runs and who answers can be left as they are. */
 export function NewChatPage() {
@@ -25,6 +27,7 @@ export function NewChatPage() {
   const models = useQuery(modelsQuery);
   const [picked, setPicked] = useState<string | null>(asked ?? null);
   const [model, setModel] = useState<string | null>(null);
+  const [mode, setMode] = useState<Mode>(() => modeOf(load(LAST_MODE, "auto")));
   const items = workspaces.data?.items ?? [];
   const workspace = picked === "" ? null : choose(items, picked);
 
@@ -32,7 +35,7 @@ export function NewChatPage() {
   const create = useMutation({
     mutationFn: (text: string) =>
       api.createChat(
-        { content: [{ type: "text", text }], workspace_id: workspace?.id ?? null, model_id: model },
+        { content: [{ type: "text", text }], workspace_id: workspace?.id ?? null, model_id: model, mode },
         keys.keyFor(text),
       ),
     onSuccess: ({ chat }) => {
@@ -77,6 +80,13 @@ export function NewChatPage() {
               </option>
             ))}
           </select>
+          <ModePicker
+            value={mode}
+            onPick={(chosen) => {
+              setMode(chosen);
+              save(LAST_MODE, chosen);
+            }}
+          />
           <ModelPicker models={models.data?.items ?? []} value={model} onPick={setModel} />
         </Composer>
         <p className="ink-2 chat-new-hint">{workspace ? t.chat.newHint(workspace.name) : t.chat.newHintNone}</p>

@@ -81,7 +81,7 @@ function ErrorBanner({ error, onRetry }: { error: ChatErrorView; onRetry: () => 
         <Facts error={error} />
         <div className="problem-actions">
           <Button icon="retry" onClick={onRetry}>
-            {t.chat.tryAgain}
+            {error.code === "step_limit" ? t.chat.goOn : t.chat.tryAgain}
           </Button>
           <CopyButton label={t.common.copyDiagnostics} text={`${error.message}\n${facts}`} />
         </div>

@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef } from "react";
 import { api } from "../../lib/api/calls";
 import { useOnceKeys } from "../../lib/api/once";
 import { chatQuery, modelsQuery, workspacesQuery } from "../../lib/api/queries";
-import type { Busy } from "../../lib/api/types";
+import type { Busy, Mode } from "../../lib/api/types";
 import { useChatLive } from "../../lib/live/chat-live";
 import { markSeen } from "../../lib/live/seen";
 import { t } from "../../lib/text/en";
@@ -13,10 +13,13 @@ import { useTitle } from "../../lib/ui/hooks";
 import { ReconnectRail } from "../../lib/ui/rail";
 import { LoadingRows, ProblemNote } from "../../lib/ui/states";
 import { WorkspaceOfTools } from "../../lib/ui/tools/workspace";
+import { ActionCards } from "./actions/cards";
+import { PlanDock } from "./actions/plan";
 import { Announcer } from "./announcer";
 import { ChatHeader } from "./header";
 import { Composer } from "./composer";
 import { durableItems } from "./items";
+import { ModePicker, modeOf } from "./mode-picker";
 import { ModelPicker } from "./model-picker";
 import { ChatNotices } from "./notices";
 import { Queue } from "./queue";
@@ -41,7 +44,8 @@ function Chat({ id }: { id: string }) {
   const begun = useRef(false);
   begun.current ||= chat.ready;
   const durable = useMemo(() => durableItems(chat.messages), [chat.messages]);
-  const busy = chat.status === "running" || chat.status === "interrupting";
+  const asked = chat.status === "requires_action";
+  const busy = chat.status === "running" || chat.status === "interrupting" || asked;
   useTitle(head?.title || t.inbox.untitled);
 
   const version = Math.max(head?.snapshot_version ?? 0, versionOf(chat.cursor));
@@ -57,6 +61,8 @@ function Chat({ id }: { id: string }) {
   });
   const stop = useMutation({ mutationFn: () => api.interrupt(id) });
   const pick = useMutation({ mutationFn: (model: string) => api.patchChat(id, { model_id: model }) });
+  const setMode = useMutation({ mutationFn: (mode: Mode) => api.patchChat(id, { mode }) });
+  const goOn = useMutation({ mutationFn: () => api.continueChat(id) });
   useChatKeys({ busy, onStop: () => stop.mutate(), durable });
 
   if (known.isError) {
@@ -86,11 +92,15 @@ function Chat({ id }: { id: string }) {
         </div>
       )}
       <div className="chat-foot">
-        <ChatNotices chat={chat} workspace={workspace} onRetry={() => send.mutate({ text: t.chat.goOn, how: "queue" })} />
+        <ChatNotices chat={chat} workspace={workspace} onRetry={() => goOn.mutate()} />
+        {head?.plan && <PlanDock plan={head.plan} />}
+        {chat.actions.length > 0 && <ActionCards chatId={id} actions={chat.actions} />}
         {chat.queue.length > 0 && <Queue chatId={id} items={chat.queue} />}
         {send.isError && <ProblemNote error={send.error} />}
         {stop.isError && <ProblemNote error={stop.error} />}
         {pick.isError && <ProblemNote error={pick.error} />}
+        {setMode.isError && <ProblemNote error={setMode.error} />}
+        {goOn.isError && <ProblemNote error={goOn.error} />}
         <Composer
           draftKey={id}
           busy={busy}
@@ -99,6 +109,7 @@ function Chat({ id }: { id: string }) {
           onSend={(text, how) => send.mutateAsync({ text, how })}
           onStop={() => stop.mutate()}
         >
+          <ModePicker value={modeOf(head?.mode)} onPick={(mode) => setMode.mutate(mode)} />
           <ModelPicker
             models={models.data?.items ?? []}
             value={head?.model_id ?? null}

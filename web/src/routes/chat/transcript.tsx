@@ -6,8 +6,9 @@ import { t } from "../../lib/text/en";
 import { Button } from "../../lib/ui/button";
 import { Icon } from "../../lib/ui/icon";
 import { ProblemNote } from "../../lib/ui/states";
-import { AnswerArticle, UserArticle, type RailState } from "./article";
+import { AnswerArticle, type RailState } from "./article";
 import { liveTools, previewParts, turnFacts, type Durable, type Item } from "./items";
+import { UserArticle } from "./said";
 
 /** Distance from the end within which the view sticks to it. */
 const STICK_PX = 64;

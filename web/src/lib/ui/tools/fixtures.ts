@@ -18,6 +18,13 @@ export const FIXTURES: Readonly<Record<string, ToolView>> = {
     { files: [{ path: "a.txt", edits: [{ old_text: "a", new_text: "b" }] }] },
     { files: [{ path: "a.txt", added: 1, removed: 1, diff: "@@ -1 +1 @@\n-a\n+b\n" }] },
   ),
+  ask_user: done(
+    "ask_user",
+    { questions: [{ question: "Which?", options: [{ label: "a" }, { label: "b" }] }] },
+    { answers: [{ question: "Which?", selected: ["a"], text: null }] },
+  ),
+  propose_plan: done("propose_plan", { title: "Two things", steps: ["one", "two"] }, { approved: true }),
+  update_plan: done("update_plan", { steps: [{ step: 1, status: "done" }] }, { steps: 2, left: 1 }),
   list_dir: done("list_dir", { path: "src" }, { path: "src", entries: [{ name: "main.rs", kind: "file", size: 13 }] }),
   glob: done("glob", { pattern: "**/*.rs" }, { paths: ["src/main.rs"] }),
   search: done("search", { pattern: "main" }, { matches: 1, files: 1, output: "src/main.rs\n1:fn main() {}\n" }),

@@ -20,6 +20,30 @@ export interface ToolLook {
 const words = t.tools;
 
 export const TOOLS: Readonly<Record<string, ToolLook>> = {
+  ask_user: {
+    icon: "help",
+    label: words.askUser,
+    object: (view) => firstLine(text(list(view.args, "questions")[0], "question") ?? ""),
+    meta: () => null,
+    Detail: JsonDetail,
+  },
+  propose_plan: {
+    icon: "list",
+    label: words.proposePlan,
+    object: (view) => argument(view, "title") ?? "",
+    meta: (view) => counted(list(view.args, "steps").length, view, "step", "steps"),
+    Detail: JsonDetail,
+  },
+  update_plan: {
+    icon: "check",
+    label: words.updatePlan,
+    object: () => "",
+    meta: (view) => {
+      const left = number(view.result, "left");
+      return left === null ? null : plural(left, "step left", "steps left");
+    },
+    Detail: JsonDetail,
+  },
   execute: {
     icon: "terminal",
     label: words.execute,

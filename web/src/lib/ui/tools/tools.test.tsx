@@ -11,7 +11,8 @@ import { argument, lastLines, type ToolPhase, type ToolView } from "./view";
 /** The catalogue of the server, as far as it is built. */
 const CATALOGUE = [
   "execute", "process_output", "process_input", "process_list", "process_signal", "read_file",
-  "write_file", "edit_files", "list_dir", "glob", "search",
+  "write_file", "edit_files", "list_dir", "glob", "search", "ask_user", "propose_plan",
+  "update_plan",
 ];
 const PHASES: ToolPhase[] = ["input", "running", "done", "failed", "unanswered"];
 
