@@ -57,10 +57,12 @@ struct Stage {
     daemon: Gate,
     sockets: tempfile::TempDir,
     turns: usize,
+    /// Of the chats: in `edit` a person is asked about both commands.
+    mode: &'static str,
 }
 
 impl Stage {
-    async fn open(database_url: Option<String>) -> Result<Self> {
+    async fn open(database_url: Option<String>, mode: &'static str) -> Result<Self> {
         let sockets = tempfile::tempdir()?;
         let server = Gate::open(&sockets.path().join("server"))?;
         let daemon = Gate::open(&sockets.path().join("daemon"))?;
@@ -78,7 +80,7 @@ impl Stage {
         let format = Format::Chat;
         let provider = json!({"kind": format.provider_kind(), "name": "fake", "base_url": model.base_url(format), "api_key": "none"});
         let provider_id = programs.api.post("/providers", &provider).await?["id"].take();
-        Ok(Self { programs, model, provider_id, server, daemon, sockets, turns: 0 })
+        Ok(Self { programs, model, provider_id, server, daemon, sockets, turns: 0, mode })
     }
 
     /// Every place that an undisturbed turn passes.
@@ -86,7 +88,9 @@ impl Stage {
         let (turn, model_id) = self.next_turn().await?;
         self.server.begin(None);
         self.daemon.begin(None);
-        let chat = ask(&self.programs.api, &model_id, &self.programs.workspace_id, &turn).await?;
+        let chat =
+            ask(&self.programs.api, &model_id, &self.programs.workspace_id, &turn, self.mode)
+                .await?;
         self.rest(&chat).await?;
         self.judge("the undisturbed turn", &turn, &chat).await?;
         let of = |program: Program, gate: &Gate| -> Vec<Place> {
@@ -106,8 +110,9 @@ impl Stage {
         self.server.begin(target(Program::Server));
         self.daemon.begin(target(Program::Daemon));
         let (api, workspace_id) = (self.programs.api.clone(), self.programs.workspace_id.clone());
+        let mode = self.mode;
         let whole = async {
-            let chat = ask(&api, &model_id, &workspace_id, &turn).await?;
+            let chat = ask(&api, &model_id, &workspace_id, &turn, mode).await?;
             at_rest(&api, &chat).await
         };
         let held = tokio::select! {
@@ -126,7 +131,9 @@ impl Stage {
             self.programs.start_server()?;
         }
         // A client that got no answer asks again with the same key: that makes no second chat.
-        let chat = ask(&self.programs.api, &model_id, &self.programs.workspace_id, &turn).await?;
+        let chat =
+            ask(&self.programs.api, &model_id, &self.programs.workspace_id, &turn, self.mode)
+                .await?;
         self.rest(&chat).await?;
         Ok((turn, chat, reached))
     }
@@ -161,22 +168,37 @@ impl Stage {
 }
 
 /// Creates the chat, with a key that makes a repeat harmless; its id.
-async fn ask(api: &Api, model_id: &str, workspace_id: &str, turn: &Turn) -> Result<String> {
+async fn ask(
+    api: &Api,
+    model_id: &str,
+    workspace_id: &str,
+    turn: &Turn,
+    mode: &str,
+) -> Result<String> {
     let body = json!({
-        "workspace_id": workspace_id, "model_id": model_id, "mode": "auto",
+        "workspace_id": workspace_id, "model_id": model_id, "mode": mode,
         "content": [{"type": "text", "text": turn.text()}],
     });
     let made = api.post_idempotent("/chats", &body, &turn.id).await?;
     Ok(made["chat"]["id"].as_str().with_context(|| format!("no chat id in {made}"))?.to_owned())
 }
 
-/// Waits until the chat's turn has ended, by its stream.
+/// Waits until the chat's turn has ended, by its stream. Whatever a person is asked, is allowed:
+/// again, where nobody knows whether it was.
 async fn at_rest(api: &Api, chat: &str) -> Result<()> {
     let mut stream = api.socket(&format!("/chats/{chat}/stream")).await?;
     let mut answered = false;
     loop {
         let event: Value = stream.event().await?;
         match event["type"].as_str() {
+            Some("action_required") => {
+                for action in event["actions"].as_array().into_iter().flatten() {
+                    let id = action["id"].as_str().context("an action has an id")?;
+                    let body = json!({"decision": "once", "args_hash": action["args_hash"]});
+                    // Decided already: the event was on its way.
+                    let _ = api.post(&format!("/chats/{chat}/approvals/{id}"), &body).await;
+                }
+            }
             Some("message") => answered |= event["message"]["role"] == "assistant",
             Some("status") if event["status"] == "error" => {
                 anyhow::bail!("the chat stopped with an error")
@@ -188,7 +210,7 @@ async fn at_rest(api: &Api, chat: &str) -> Result<()> {
 }
 
 async fn sweep(database: &str, database_url: Option<String>) -> Result<()> {
-    let mut stage = Stage::open(database_url).await?;
+    let mut stage = Stage::open(database_url, "auto").await?;
     let places = stage.places().await?;
     let mut windows: BTreeMap<String, usize> = BTreeMap::new();
     let mut reached = 0;
@@ -236,11 +258,43 @@ async fn nothing_is_lost_or_run_twice_wherever_the_control_plane_dies_on_postgre
     sweep("Postgres", Some(postgres.database().await?)).await
 }
 
+/// The points around the commit of a decision: what was allowed runs once, what was not yet
+/// committed is asked again, and nothing runs unasked.
+async fn sweep_decisions(database: &str, database_url: Option<String>) -> Result<()> {
+    let mut stage = Stage::open(database_url, "edit").await?;
+    let mut places = stage.places().await?;
+    places.retain(|place| place.point.starts_with('a') && place.program == Program::Server);
+    let mut reached = 0;
+    for place in &places {
+        let (turn, chat, hit) = stage
+            .crash_at(place, async |_| Ok(()))
+            .await
+            .with_context(|| format!("{database}, {place}"))?;
+        stage.judge(&format!("{database}, killed: {place}"), &turn, &chat).await?;
+        reached += usize::from(hit);
+    }
+    println!("decisions on {database}: killed at {reached} of {} places", places.len());
+    ensure!(reached >= 4, "two decisions pass a0 and a1 each, {reached} places were reached");
+    drop(stage.sockets);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_is_made_once_wherever_the_control_plane_dies_on_sqlite() -> Result<()> {
+    sweep_decisions("SQLite", None).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_is_made_once_wherever_the_control_plane_dies_on_postgres() -> Result<()> {
+    let Some(postgres) = Postgres::start()? else { return Ok(()) };
+    sweep_decisions("Postgres", Some(postgres.database().await?)).await
+}
+
 /// The control: with the daemon's journal destroyed while a result is only there, the oracle must
 /// see that the command ran twice, or that its outcome is unknown. Otherwise the sweep is blind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oracle_sees_a_breach_when_the_journal_is_destroyed() -> Result<()> {
-    let mut stage = Stage::open(None).await?;
+    let mut stage = Stage::open(None, "auto").await?;
     let place = stage
         .places()
         .await?

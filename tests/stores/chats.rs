@@ -97,13 +97,13 @@ on_both! {
         let running = chats.set_archived(chat.id, true).await;
         assert!(matches!(running, Err(StoreError::Refused(Refusal::NotAllowed { .. }))));
         chats.finish_turn(chat.id, &fence).await.unwrap();
-        assert_eq!(chats.set_archived(chat.id, true).await.unwrap().state(), ExecutionState::XW);
+        assert_eq!(chats.set_archived(chat.id, true).await.unwrap()[0].state(), ExecutionState::XW);
         let again = chats.set_archived(chat.id, true).await;
         assert!(matches!(again, Err(StoreError::Refused(Refusal::AlreadyArchived))));
         let send = SendMessage { message: said("x"), busy: Busy::Queue, claim: None, key: None };
         let refused = chats.send(chat.id, &send).await.unwrap_err();
         assert_eq!(refused.code(), "chat_archived");
-        assert_eq!(chats.set_archived(chat.id, false).await.unwrap().state(), ExecutionState::W);
+        assert_eq!(chats.set_archived(chat.id, false).await.unwrap()[0].state(), ExecutionState::W);
         chats.send(chat.id, &send).await.unwrap();
     }
 

@@ -68,6 +68,25 @@ const SCREENS = [
   ["chat-error", "/", openRow("Summarise open issues")],
   ["chat-unreachable", "/", openRow("Bisect the slow start")],
   ["chat-needs-you", "/", openRow("Move the docs")],
+  ["chat-allow-always", "/", async (page) => {
+    await openRow("Move the docs")(page);
+    await click("text=Always…")(page);
+  }],
+  ["chat-deny", "/", async (page) => {
+    await openRow("Move the docs")(page);
+    await click("text=Deny…")(page);
+  }],
+  ["chat-edit", "/", async (page) => {
+    await openRow("Move the docs")(page);
+    await page.locator(".said").first().hover();
+    await page.getByRole("button", { name: "Edit", exact: true }).first().click();
+    await settle(page);
+  }],
+  ["chat-plan", "/", openRow("Plan the new search")],
+  ["chat-plan-dock", "/", async (page) => {
+    await openRow("Plan the new search")(page);
+    await click(".plan-dock summary")(page);
+  }],
   ["chat-long", "/", openRow("Ten thousand messages")],
   ["chat-models", "/", async (page) => {
     await openRow("Find why")(page);

@@ -93,3 +93,179 @@ async fn b21_what_does_not_fit_a_running_chat_is_refused_or_idempotent() {
     rows.report("B21");
     world.end().await;
 }
+
+/// Calls that nobody can be asked about, then questions, then an end.
+const ASKING: &str = r#"{"title": "t", "turns": [{"steps": [
+    [{"call": {"tool": "ask_user", "args": {"questions": [{"question": "?", "options": [{"label": "one"}]}]}}},
+     {"call": {"tool": "ask_user", "args": "not an object"}},
+     {"call": {"tool": "../ask_user", "args": {}}}],
+    [{"call": {"tool": "ask_user", "args": {"questions": [{"question": "?", "options": [{"label": "a"}, {"label": "b"}]}]}}},
+     {"call": {"tool": "pick", "args": {}}}],
+    [{"say": "done"}]]}]}"#;
+
+#[tokio::test]
+async fn b21_b89_decisions_that_do_not_fit_are_refused_with_their_code() {
+    let world = World::new().await;
+    let mut rows = Rows::default();
+    world.scripted_model(Some(ASKING)).await;
+    let tool = |name: &str, schema: Value| json!({"name": name, "description": "d", "input_schema": schema});
+    let begin =
+        |tools: Value| json!({"content": [{"type": "text", "text": "hello"}], "tools": tools});
+    for (row, tools) in [
+        ("B21 a tool without a name", json!([tool("", json!({}))])),
+        ("B21 a tool with a path for a name", json!([tool("../x", json!({}))])),
+        ("B21 a tool whose schema is none", json!([tool("x", json!({"type": 7}))])),
+        ("B21 a tool of text", json!([tool("x", json!({"type": "string"}))])),
+        ("B21 two tools of one name", json!([tool("x", json!({})), tool("x", json!({}))])),
+    ] {
+        rows.problem(row, &world.post("/chats", &begin(tools)).await, 400, "invalid_value");
+    }
+    let many: Vec<Value> = (0..251).map(|n| tool(&format!("t{n}"), json!({}))).collect();
+    rows.problem(
+        "B21 251 tools",
+        &world.post("/chats", &begin(json!(many))).await,
+        400,
+        "too_many_items",
+    );
+
+    let made = world.post("/chats", &begin(json!([tool("pick", json!({"type": "object"}))]))).await;
+    let id = made.json()["chat"]["id"].as_str().unwrap_or_default().to_owned();
+    let actions = world.until_asked(&id).await;
+    let kinds = [actions[0]["kind"].as_str(), actions[1]["kind"].as_str()];
+    rows.fact(
+        "B89 only what fits is asked",
+        kinds == [Some("question"), Some("client_tool")],
+        &actions.to_string(),
+    );
+    let messages = world.get(&format!("/chats/{id}/messages")).await.json();
+    let results = messages["items"][2]["content"].as_array().cloned().unwrap_or_default();
+    let all_errors = results.len() == 3 && results.iter().all(|part| part["is_error"] == true);
+    rows.fact(
+        "B89 the rest are error results, and the turn goes on",
+        all_errors,
+        &messages.to_string(),
+    );
+
+    let question = actions[0]["id"].as_str().unwrap_or_default();
+    let post =
+        async |tail: String, body: Value| world.post(&format!("/chats/{id}{tail}"), &body).await;
+    let ids: &dyn IdSource = &SystemIds::new();
+    let nothing = ids.id::<shared::ids::OpId>();
+    let once = json!({"decision": "once"});
+    let answer = |label: &str| json!({"answers": [{"selected": [label]}]});
+    rows.problem(
+        "B21 approve nothing",
+        &post(format!("/approvals/{nothing}"), once.clone()).await,
+        404,
+        "action_not_found",
+    );
+    rows.problem(
+        "B21 approve a question",
+        &post(format!("/approvals/{question}"), once.clone()).await,
+        404,
+        "action_not_found",
+    );
+    rows.problem("B21 approve no id", &post("/approvals/x".into(), once).await, 400, "invalid_id");
+    let perhaps = json!({"decision": "perhaps"});
+    rows.problem(
+        "B21 decide perhaps",
+        &post(format!("/approvals/{question}"), perhaps).await,
+        400,
+        "invalid_value",
+    );
+    let pattern = json!({"decision": "deny", "pattern": "*"});
+    rows.problem(
+        "B21 a rule for no",
+        &post(format!("/approvals/{question}"), pattern).await,
+        400,
+        "invalid_value",
+    );
+    rows.problem(
+        "B21 an answer that is no option",
+        &post(format!("/answers/{question}"), answer("c")).await,
+        400,
+        "invalid_value",
+    );
+    rows.problem(
+        "B21 no answer at all",
+        &post(format!("/answers/{question}"), json!({})).await,
+        400,
+        "invalid_value",
+    );
+    let stale = json!({"answers": [{"selected": ["a"]}], "args_hash": "0"});
+    rows.problem(
+        "B21 an answer to something else",
+        &post(format!("/answers/{question}"), stale).await,
+        409,
+        "action_mismatch",
+    );
+    let call = actions[1]["tool_call_id"].as_str().unwrap_or_default();
+    let result = |id: &str| json!({"tool_call_id": id, "output": 1});
+    rows.problem(
+        "B21 results of nothing",
+        &post("/tool-results".into(), json!({"results": []})).await,
+        409,
+        "client_result_missing",
+    );
+    let other = json!({"results": [result("other")]});
+    rows.problem(
+        "B21 a result nobody waits for",
+        &post("/tool-results".into(), other).await,
+        409,
+        "client_result_unexpected",
+    );
+    let twice = json!({"results": [result(call), result(call)]});
+    rows.problem(
+        "B21 two results",
+        &post("/tool-results".into(), twice).await,
+        400,
+        "client_result_duplicate",
+    );
+    let missing = json!({"results": [{"tool_call_id": call}]});
+    rows.problem(
+        "B21 a result without output",
+        &post("/tool-results".into(), missing).await,
+        400,
+        "missing_field",
+    );
+    rows.problem(
+        "B21 continue while it waits",
+        &post("/continue".into(), json!({})).await,
+        409,
+        "chat_requires_action",
+    );
+    rows.problem(
+        "B21 archive while it waits",
+        &post("/archive".into(), json!({})).await,
+        409,
+        "chat_requires_action",
+    );
+
+    let answered = post(format!("/answers/{question}"), answer("a")).await;
+    rows.fact("B21 an answer", answered.status == 200, &answered.json().to_string());
+    rows.problem(
+        "B21 a second answer",
+        &post(format!("/answers/{question}"), answer("b")).await,
+        409,
+        "action_resolved",
+    );
+    let first = messages["items"][0]["id"].as_str().unwrap_or_default();
+    let model = messages["items"][1]["id"].as_str().unwrap_or_default();
+    let edit = async |message: &str| {
+        let path = format!("/chats/{id}/messages/{message}");
+        world.json("PATCH", &path, &world.bearer(), &text("again")).await
+    };
+    rows.problem("B21 edit the model's words", &edit(model).await, 409, "message_not_editable");
+    rows.problem(
+        "B21 edit nothing",
+        &edit(&ids.id::<shared::ids::MessageId>().to_string()).await,
+        404,
+        "message_not_found",
+    );
+    rows.fact("B21 edit while it waits", edit(first).await.status == 200, "");
+    rows.problem("B21 edit what is not shown", &edit(first).await, 404, "message_not_found");
+    let sound = post("/reconcile".into(), json!({})).await;
+    rows.fact("B21 reconcile what is sound", sound.status == 200, &sound.json().to_string());
+    rows.report("B21");
+    world.end().await;
+}

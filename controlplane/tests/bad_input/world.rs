@@ -120,6 +120,25 @@ impl World {
         assert_eq!(self.post("/models", &model).await.status, 201);
     }
 
+    /// Follows a chat until it waits for people or clients; what it waits for.
+    pub async fn until_asked(&self, chat: &str) -> Value {
+        let app = &self.server.app;
+        let me = self.get("/me").await.json();
+        let user = me["user"]["id"].as_str().unwrap().parse().unwrap();
+        let mut stream = app.chats.subscribe(user, chat.parse().unwrap(), None).await.unwrap();
+        let asked = async {
+            loop {
+                for envelope in stream.next().await.unwrap() {
+                    let event = serde_json::to_value(&envelope).unwrap();
+                    if event["actions"].as_array().is_some_and(|actions| !actions.is_empty()) {
+                        return event["actions"].clone();
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.expect("the chat asks")
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.server.http
     }

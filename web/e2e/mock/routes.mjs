@@ -6,7 +6,7 @@ import { play, tellChat, tellList } from "./streams.mjs";
 const ok = (body, status = 200, headers = {}) => ({ status, body, headers });
 const page = (items) => ok({ items, next_cursor: null });
 const problem = (status, code, title, detail = "", more = {}) => ok({ type: `/docs/errors/${code}`, title, status, detail, code, request_id: id("req"), ...more }, status);
-const view = (value) => ({ ...value.head, owner_id: "user_1", queue: value.queue, last_error: value.error, actions: [] });
+const view = (value) => ({ ...value.head, owner_id: "user_1", queue: value.queue, last_error: value.error, actions: value.actions });
 const user = { user: { id: "user_1", username: "mira", role: "admin" }, auth: "session" };
 
 export function handle(method, url, body, request) {
@@ -65,6 +65,11 @@ function oneChat(method, chatId, sub, subId, action, body, url) {
   if (sub === "archive" || sub === "unarchive") return (target.head.archived = sub === "archive"), touch(target, { type: "chat", chat: target.head }), ok(view(target));
   if (sub === "interrupt") return (target.stop = true), ok({}, 202);
   if (sub === "queue" && method === "DELETE") return (target.queue = target.queue.filter((q) => q.id !== subId)), touch(target, { type: "queue", items: target.queue }), ok(undefined, 204);
+  if (sub === "approvals" || sub === "answers") {
+    target.actions = target.actions.filter((it) => it.id !== subId);
+    touch(target, { type: "action_required", actions: target.actions });
+    return ok(view(target));
+  }
   if (sub === "queue" && action === "promote") return touch(target), ok({}, 202);
   if (sub === "messages" && method === "GET") {
     const before = Number(url.searchParams.get("before") ?? Infinity);

@@ -54,7 +54,7 @@ export function attach(socket, url) {
     { type: "queue", items: target.queue },
     { type: "status", status: target.head.status },
     { type: "error", error: target.error },
-    { type: "action_required", actions: [] },
+    { type: "action_required", actions: target.actions },
     ...(target.retry ? [{ type: "retry", ...target.retry, delay_ms: 14000, retry_at: ago(-14) }] : []),
     { type: "preview_reset" },
     ...target.preview,

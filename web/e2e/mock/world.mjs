@@ -25,7 +25,7 @@ export function chat(fields) {
       id: chatId, title: "", label: null, mode: "auto", model_id: world.models[0]?.id ?? null, workspace_id: world.workspaces[0]?.id ?? null,
       status: "waiting", archived: false, snapshot_version: 1, created_at: ago(3600), updated_at: ago(60), ...fields,
     },
-    messages: [], queue: [], error: null, retry: null, preview: [],
+    messages: [], queue: [], error: null, retry: null, preview: [], actions: [],
   };
   world.chats.set(chatId, value);
   return value;
@@ -88,13 +88,31 @@ function seedChats() {
   message(away, "user", [text("Bisect which commit made the start slow.")], { created_at: ago(200) });
   message(away, "assistant", [call("c9", "execute", { command: "git bisect run ./scripts/startup.sh" })], { model: "claude-opus-4-8", usage });
   const ask = chat({ title: "Move the docs to the new layout", status: "requires_action", updated_at: ago(1200) });
-  message(ask, "user", [text("Move the docs.")]);
+  message(ask, "user", [text("Move the docs.")], { branch: { at: 2, of: 3 } });
+  message(ask, "assistant", [text("The old layout is in the way. I need two things."), call("w1", "execute", { command: "git mv docs/old docs/new\ngit push --force origin docs", cwd: "site" }), call("w2", "ask_user", QUESTIONS)], { model: "claude-opus-4-8", usage });
+  ask.actions = [
+    action("approval", "execute", { command: "git mv docs/old docs/new && git push --force origin docs\u202e" }, { subject: "git mv docs/old docs/new && git push --force origin docs", risks: ["force_push", "invisible_characters"] }),
+    action("question", "ask_user", QUESTIONS),
+  ];
+  ask.queue = ["Then fix the links.", "And tell me what is left."].map((words) => ({ id: id("q"), content: [text(words)], model_id: null, created_at: ago(3) }));
+  const plan = chat({ title: "Plan the new search", mode: "plan", status: "requires_action", updated_at: ago(1300), plan: { title: "Before: tidy the index", steps: [{ text: "Read the index", status: "done" }, { text: "Drop what nobody reads", status: "in_progress" }, { text: "Measure", status: "pending" }] } });
+  message(plan, "user", [text("Plan a search over all chats.")]);
+  const steps = { title: "Search over all chats", steps: ["Add a table of words per message", "Fill it in the background, newest chats first", "A route and a box in the inbox"], notes: "**Open:** how long a word list may be." };
+  message(plan, "assistant", [call("w3", "propose_plan", steps)], { model: "claude-opus-4-8", usage });
+  plan.actions = [action("plan", "propose_plan", steps)];
   for (let i = 0; i < 6; i += 1) conversation(chat({ title: ["Tidy the error catalogue", "Which files change together?", "Write a release note", "Add a bench for exec", "Why is CI slow on arm64?", "Rename frames to records"][i], updated_at: ago(86400 * (i + 1)) }));
   const long = chat({ title: "Ten thousand messages", updated_at: ago(86400 * 9) });
   for (let i = 0; i < 5000; i += 1) {
     message(long, "user", [text(`Question ${i + 1}: what does step ${i + 1} do?`)]);
     message(long, "assistant", [text(`Step ${i + 1} reads the row, applies the change and wakes the reader.${i % 7 ? "" : "\n\n- first\n- second\n\n```rust\nfn step() {}\n```"}`)], { model: "claude-opus-4-8" });
   }
+}
+
+const QUESTIONS = { questions: [{ question: "Which address should the docs have from now on?", header: "Address", options: [{ label: "/docs", description: "As before; old links work" }, { label: "/guide", description: "Shorter, needs redirects" }] }] };
+
+function action(kind, tool, args, fields = {}) {
+  const value = id("op");
+  return { id: value, kind, tool_call_id: value, tool, args, args_hash: "0".repeat(64), created_at: ago(30), ...fields };
 }
 
 export function part(seq, index, kind, fields) {

@@ -491,6 +491,8 @@ export const t = {
     unknown: ["Using", "Used"],
     failed: "failed",
     unanswered: "no answer",
+    wants: "Wants",
+    asked: "waits for you",
     exit: (code: number) => `exit ${code}`,
     killed: (signal: number) => `signal ${signal}`,
     background: "in the background",

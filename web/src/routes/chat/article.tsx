@@ -19,14 +19,16 @@ interface AnswerArticleProps {
   size: number;
   tools: ReadonlyMap<string, PreviewItem>;
   running: boolean;
+  /** Calls that wait for a person. */
+  asked: ReadonlySet<string>;
   rail: RailState;
   facts: { ms: number; tokens: number } | null;
 }
 
 export const AnswerArticle = memo(function AnswerArticle(props: AnswerArticleProps) {
-  const { item, position, size, tools, running, rail, facts } = props;
+  const { item, position, size, tools, running, asked, rail, facts } = props;
   const id = useId();
-  const parts = useMemo(() => withLive(item.parts, tools, running), [item.parts, tools, running]);
+  const parts = useMemo(() => withLive(item.parts, tools, running, asked), [item.parts, tools, running, asked]);
   const { message } = item;
   const copy = parts.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n");
   return (

@@ -39,6 +39,8 @@ describe("the transcript", () => {
     };
     expect(phase(true)).toEqual([["running", "out"]]);
     expect(phase(false)).toEqual([["unanswered", ""]]);
+    const waits = withLive(parts, liveTools(preview), true, new Set(["x"]))[0];
+    expect(waits?.type === "tools" && waits.views[0]?.phase).toBe("asked");
   });
 
   it("takes a result that is there before its batch is sealed", () => {

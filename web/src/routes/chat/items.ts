@@ -107,15 +107,24 @@ export function withLive(
   parts: readonly ViewPart[],
   live: ReadonlyMap<string, PreviewItem>,
   running: boolean,
+  asked: ReadonlySet<string> = NOBODY,
 ): readonly ViewPart[] {
   return parts.map((part) => {
     if (part.type !== "tools" || !part.views.some((view) => view.phase === "unanswered")) return part;
-    return { ...part, views: part.views.map((view) => liveView(view, live.get(view.id), running)) };
+    return { ...part, views: part.views.map((view) => liveView(view, live.get(view.id), running, asked)) };
   });
 }
 
-function liveView(view: ToolView, item: PreviewItem | undefined, running: boolean): ToolView {
+const NOBODY: ReadonlySet<string> = new Set();
+
+function liveView(
+  view: ToolView,
+  item: PreviewItem | undefined,
+  running: boolean,
+  asked: ReadonlySet<string>,
+): ToolView {
   if (view.phase !== "unanswered") return view;
+  if (asked.has(view.id)) return { ...view, phase: "asked" };
   const result = item?.value?.type === "tool_result" ? item.value : null;
   if (result) {
     return {

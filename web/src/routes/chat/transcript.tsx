@@ -42,6 +42,7 @@ export function Transcript({ chatId, live, durable, lost, onLoadOlder }: Transcr
   const [atEnd, setAtEnd] = useState(true);
   const tools = useMemo(() => liveTools(chat.preview), [chat.preview]);
   const preview = useMemo(() => previewParts(chat.preview, durable), [chat.preview, durable]);
+  const asked = useMemo(() => new Set(chat.actions.map((action) => action.tool_call_id)), [chat.actions]);
   const running = chat.status === "running" || chat.status === "interrupting";
   const writing = preview.length > 0 || (running && durable.open.size === 0);
   const last = durable.items.at(-1);
@@ -120,6 +121,7 @@ export function Transcript({ chatId, live, durable, lost, onLoadOlder }: Transcr
                     size={items.length}
                     tools={isLast ? tools : NONE}
                     running={isLast && running}
+                    asked={asked}
                     rail={isLast ? rail : "done"}
                     facts={isLast ? facts : null}
                   />

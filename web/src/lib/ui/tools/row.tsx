@@ -13,7 +13,7 @@ export const ToolRow = memo(function ToolRow({ view }: { view: ToolView }) {
   const [open, toggle] = useExpanded(view.id);
   const look = lookOf(view.name);
   const running = view.phase === "running" || view.phase === "input";
-  const verb = look.label[running ? 0 : 1];
+  const verb = view.phase === "asked" ? t.tools.wants : look.label[running ? 0 : 1];
   const object = look.object(view);
   const meta = metaOf(view) ?? look.meta(view);
   return (
@@ -44,6 +44,7 @@ export const ToolRow = memo(function ToolRow({ view }: { view: ToolView }) {
 function metaOf(view: ToolView): string | null {
   if (view.phase === "failed") return t.tools.failed;
   if (view.phase === "unanswered") return t.tools.unanswered;
+  if (view.phase === "asked") return t.tools.asked;
   return null;
 }
 

@@ -14,7 +14,7 @@ const CATALOGUE = [
   "write_file", "edit_files", "list_dir", "glob", "search", "ask_user", "propose_plan",
   "update_plan",
 ];
-const PHASES: ToolPhase[] = ["input", "running", "done", "failed", "unanswered"];
+const PHASES: ToolPhase[] = ["input", "running", "done", "failed", "unanswered", "asked"];
 
 const draw = (view: ToolView) => drawn(<ToolRow view={view} />);
 const fixture = (name: string) => FIXTURES[name] as ToolView;

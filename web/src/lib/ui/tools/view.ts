@@ -1,5 +1,5 @@
 /** One tool call as the transcript shows it: the call, what is known of its answer, live output. */
-export type ToolPhase = "input" | "running" | "done" | "failed" | "unanswered";
+export type ToolPhase = "input" | "running" | "done" | "failed" | "unanswered" | "asked";
 
 export interface ToolView {
   id: string;
