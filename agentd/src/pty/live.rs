@@ -78,13 +78,14 @@ impl Live {
 
     /// Brings up to about `most` bytes of output to the screen. Answers how many are left. Blocks.
     pub(super) fn advance(&self, most: u64) -> io::Result<u64> {
+        // The length before the sizes: every byte up to there has its size among them.
+        let total = self.process.log().extent().total;
         let sizes = self.process.sizes().borrow().clone();
-        let until = self.offset().saturating_add(most);
+        let until = self.offset().saturating_add(most).min(total);
         loop {
             let mut state = self.lock();
             let screen = &mut state.screen;
-            let total = self.process.log().extent().total;
-            if screen.offset >= total || screen.offset >= until {
+            if screen.offset >= until {
                 // A size for which nothing was written yet.
                 screen.resize(&sizes);
                 let (offset, left) = (screen.offset, total.saturating_sub(screen.offset));
@@ -92,7 +93,7 @@ impl Live {
                 self.progress.send_replace(offset);
                 return Ok(left);
             }
-            feed(&self.process, &sizes, screen)?;
+            feed(&self.process, &sizes, screen, until)?;
         }
     }
 
@@ -137,7 +138,7 @@ impl Live {
         let emulator = Emulator::new(sizes.at(offset).0).with_scrollback(lines);
         let mut history = Fed { emulator, offset, sizes: sizes.before(offset) };
         while history.offset < to {
-            feed(&self.process, &sizes, &mut history)?;
+            feed(&self.process, &sizes, &mut history, to)?;
         }
         Ok(history)
     }
@@ -193,9 +194,15 @@ impl Fed {
     }
 }
 
-/// Feeds the next run of the log, with the size it was written for. Blocks.
-pub(super) fn feed(process: &TerminalProcess, sizes: &Sizes, screen: &mut Fed) -> io::Result<()> {
-    let room = screen.resize(sizes);
+/// Feeds the next run of the log, which ends at `to` at the latest, with the size it was written
+/// for. Blocks.
+pub(super) fn feed(
+    process: &TerminalProcess,
+    sizes: &Sizes,
+    screen: &mut Fed,
+    to: u64,
+) -> io::Result<()> {
+    let room = screen.resize(sizes).min(to.saturating_sub(screen.offset));
     let most = READ_BYTES.min(usize::try_from(room).unwrap_or(READ_BYTES));
     let (bytes, to) = match process.log().read(screen.offset, most)? {
         // Whatever was open when bytes were lost is over.

@@ -153,9 +153,9 @@ impl Recording {
         let emulator = Emulator::new(self.sizes.at(offset).0);
         let mut screen = Fed { emulator, offset, sizes: self.sizes.before(offset) };
         while screen.offset < self.at {
-            feed(&self.process, &self.sizes, &mut screen)?;
+            feed(&self.process, &self.sizes, &mut screen, self.at)?;
         }
-        // One read may have gone past the beginning.
+        // A gap may reach beyond it.
         self.at = screen.offset.min(self.to);
         let text = String::from_utf8_lossy(&screen.emulator.formatted()).into_owned();
         self.event(out, self.begun_ms, "o", text);
