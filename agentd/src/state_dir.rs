@@ -16,7 +16,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ use crate::file_lock::lock_within;
 const FORMAT: u32 = 1;
 /// How long a holder that seems gone is waited for.
 const GONE_HOLDER_ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// Bytes of the holder's pid in the lock file.
+const PID_WIDTH: usize = 12;
 /// Longest path of a Unix socket, in bytes, without the closing NUL.
 const SOCKET_PATH_MAX_BYTES: usize = 107;
 
@@ -310,11 +312,10 @@ fn lock(dir: &Path) -> Result<File, StateDirError> {
         Err(error) => return Err(io("locked", error.into())),
     };
     let locked = lock_within(file, limit).map_err(|source| io("locked", source))?;
-    let mut file = locked.ok_or_else(|| held(read_pid(&mut shown)))?;
-    let pid = std::process::id().to_string();
-    file.set_len(0)
-        .and_then(|()| file.write_all(pid.as_bytes()))
-        .map_err(|source| io("written", source))?;
+    let file = locked.ok_or_else(|| held(read_pid(&mut shown)))?;
+    // Written over the one before, which is as long: a full disk has no room for a new one.
+    let pid = format!("{:<PID_WIDTH$}", std::process::id());
+    file.write_all_at(pid.as_bytes(), 0).map_err(|source| io("written", source))?;
     Ok(file)
 }
 

@@ -52,7 +52,9 @@ async fn serve_a_daemon_when_asked_to() {
 }
 
 /// Lets the daemon go on past every point but `name`, and kills it there.
-fn kill_at(listener: &UnixListener, name: &str, served: Served) {
+///
+/// The listener goes with it: a keeper that comes to a point of its own afterwards is held by nobody.
+fn kill_at(listener: UnixListener, name: &str, served: Served) {
     loop {
         let (stream, _) = listener.accept().unwrap();
         let mut line = String::new();
@@ -97,7 +99,7 @@ async fn killed_at_every_point_of_a_start_nothing_runs_twice_and_nothing_is_hidd
             let told = std::os::unix::net::UnixStream::connect(told);
             let _ = told.and_then(|mut told| writeln!(told, "{PASSED}"));
         });
-        kill_at(&listener, point, served);
+        kill_at(listener, point, served);
         asking.join().unwrap();
         let lines = |when: &str| {
             let text = std::fs::read_to_string(root.join("ledger")).unwrap_or_default();

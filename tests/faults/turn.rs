@@ -71,6 +71,37 @@ impl Turn {
         Ok(breaches)
     }
 
+    /// What is not as promised when keepers were killed, and how many results say that a process was
+    /// lost. A command may then have run or not, once at most, and only its own result may say so;
+    /// a result that is no error is of a command that ran.
+    pub fn breaches_without_keepers(
+        &self,
+        root: &Path,
+        messages: &[Value],
+    ) -> Result<(Vec<String>, usize)> {
+        let mut errors = Vec::new();
+        let parts = messages.iter().filter_map(|m| m["content"].as_array()).flatten();
+        for part in parts.filter(|part| part["type"] == "tool_result") {
+            let text = part.to_string();
+            let says_so = ["lost", "not_started"].iter().any(|state| text.contains(state));
+            if part["is_error"] == true || says_so {
+                errors.push(text);
+            }
+        }
+        let mut breaches = self.breaches(root, messages)?;
+        // Each error accounts for itself, and for one command that did not run.
+        let is_excused = |breach: &String| {
+            breach.starts_with("a tool failed") && breach.contains("keeper")
+                || breach.ends_with("ran 0 times")
+        };
+        let absent = breaches.iter().filter(|breach| breach.ends_with("ran 0 times")).count();
+        if absent > errors.len() {
+            breaches.push(format!("{absent} commands did not run and {} say so", errors.len()));
+        }
+        breaches.retain(|breach| !is_excused(breach));
+        Ok((breaches, errors.len()))
+    }
+
     fn history_breaches(&self, messages: &[Value]) -> Vec<String> {
         let mut breaches = Vec::new();
         let roles: Vec<&str> = messages.iter().filter_map(|m| m["role"].as_str()).collect();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agentd::state_dir::{StateDir, WorkspaceFile};
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use controlplane::fleet::{
     CallError, CertificateAuthority, Deadline, Fleet, JoinTokens, Listener, ListenerOptions,
     ListenerParts, Operation, WorkspaceLink,
@@ -19,6 +20,7 @@ use shared::ids::{IdSource, InstanceId, OpId, ProcessId, SystemIds};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::Method;
 use shared::protocol::call::Fence;
+use shared::protocol::files::{Expect, WriteFile, Written};
 use shared::protocol::process::{
     FollowOutput, GetProcess, ProcessView, Program, ReadOutput, StartProcess, Stdin, WaitProcess,
 };
@@ -155,6 +157,20 @@ impl Remote {
         self.start(shell(command)).await
     }
 
+    /// Writes a file.
+    pub async fn write(&self, path: &str, content: &[u8]) -> Result<Written, CallError> {
+        let request = WriteFile {
+            path: path.into(),
+            len: content.len() as u64,
+            expect: Expect::Any,
+            mode: None,
+        };
+        let operation = self.operation(self.op());
+        let body = Bytes::copy_from_slice(content);
+        self.link.connected().await;
+        self.link.operate_with_body(&operation, &request, body).await
+    }
+
     /// A process as it is.
     pub async fn view(&self, process_id: ProcessId) -> Result<ProcessView> {
         Ok(self.read(&GetProcess { process_id }).await?)
@@ -175,9 +191,10 @@ impl Remote {
         Ok((head, self.bytes(process_id, tail_start, view.output_total).await?))
     }
 
-    /// Waits until there is output at that offset.
-    pub async fn first_output(&self, from: &FollowOutput) -> Result<()> {
-        let (_, mut stream) = self.link.follow(from).await?;
+    /// Waits for the first output of a process.
+    pub async fn first_output(&self, process_id: ProcessId) -> Result<()> {
+        let from = FollowOutput { process_id, offset: 0 };
+        let (_, mut stream) = self.link.follow(&from).await?;
         stream.next().await?.context("it ended without a word")?;
         Ok(())
     }
@@ -196,14 +213,18 @@ impl Remote {
         Ok(all)
     }
 
+    fn operation(&self, op_id: OpId) -> Operation {
+        let fence = Fence { scope: "chat_t".to_owned(), epoch: 1, hash: "h".to_owned() };
+        Operation::new(op_id, fence)
+    }
+
     /// Does something once, as the control plane does: with the same id until there is an answer.
     pub async fn operate<M: Method>(
         &self,
         op_id: OpId,
         request: &M,
     ) -> Result<M::Reply, CallError> {
-        let fence = Fence { scope: "chat_t".to_owned(), epoch: 1, hash: "h".to_owned() };
-        let operation = Operation::new(op_id, fence);
+        let operation = self.operation(op_id);
         loop {
             self.link.connected().await;
             match self.link.operate(&operation, request).await {

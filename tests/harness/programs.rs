@@ -215,6 +215,33 @@ impl Programs {
         Ok(())
     }
 
+    /// SIGKILL for every keeper of the daemon; how many there were. They are known by the record
+    /// that each holds open in the daemon's state directory.
+    pub fn kill_keepers(&self) -> Result<usize> {
+        let keepers = self.home.path().join("agentd/processes/keepers");
+        let mut killed = 0;
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let is_keeper = std::fs::read_to_string(entry.path().join("comm"))
+                .is_ok_and(|name| name.trim_end() == "agentd-keeper");
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let holds_record = |fd: std::fs::DirEntry| {
+                std::fs::read_link(fd.path()).is_ok_and(|file| file.starts_with(&keepers))
+            };
+            let mut fds =
+                std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+            if is_keeper && fds.any(holds_record) {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                // One that has just left is gone as well.
+                killed += usize::from(
+                    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).is_ok(),
+                );
+            }
+        }
+        Ok(killed)
+    }
+
     /// SIGTERM, then waits for the end.
     pub fn stop_server(&mut self) -> Result<()> {
         self.server.take().map_or(Ok(()), terminate)

@@ -1,5 +1,6 @@
 //! Who starts the daemon again: the test by hand, or systemd.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -24,6 +25,8 @@ pub struct ByHand {
     child: Option<Child>,
     /// Version that new keepers say they are.
     version: u16,
+    /// Where it runs, if not where the test runs.
+    mounts: Option<Mounts>,
     _world: FleetWorld,
 }
 
@@ -34,18 +37,7 @@ pub struct Killed {
 
 impl Host {
     pub async fn by_hand() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let world = FleetWorld::start().await?;
-        for dir in ["bin", "root"] {
-            std::fs::create_dir(folder.path().join(dir))?;
-        }
-        let root = std::fs::canonicalize(folder.path().join("root"))?;
-        let remote = world.enrol(&folder.path().join("state"), &root).await?;
-        std::fs::copy(bin_dir()?.join("agentd"), folder.path().join("bin/agentd"))?;
-        let mut host = ByHand { folder, remote, child: None, version: 1, _world: world };
-        host.spawn()?;
-        host.remote.another(None).await?;
-        Ok(Self::ByHand(Box::new(host)))
+        Ok(Self::ByHand(Box::new(ByHand::start().await?)))
     }
 
     /// None, with a line that says why, where there can be no systemd.
@@ -82,9 +74,7 @@ impl Host {
     pub fn kill(&mut self) -> Result<Killed> {
         match self {
             Self::ByHand(host) => {
-                let mut child = host.child.take().context("a daemon runs")?;
-                child.kill()?;
-                child.wait()?;
+                host.kill()?;
             }
             Self::Systemd(scene) => {
                 let pid = Pid::from_raw(i32::try_from(scene.main_pid()?)?);
@@ -135,15 +125,107 @@ impl Host {
 }
 
 impl ByHand {
-    fn spawn(&mut self) -> Result<()> {
+    /// An enrolled daemon that is connected.
+    pub async fn start() -> Result<Self> {
+        let mut host = Self::enrolled().await?;
+        host.spawn()?;
+        host.remote.another(None).await?;
+        Ok(host)
+    }
+
+    /// One that lives where `script` has mounted what it wants, as root in a mount namespace of its
+    /// own; `$1` is the folder. None, with a line that says why, where that cannot be had.
+    pub async fn start_in(script: &str) -> Result<Option<Self>> {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: mounts need root");
+            return Ok(None);
+        }
+        let mut host = Self::enrolled().await?;
+        host.mounts = Some(Mounts::make(script, host.folder.path())?);
+        host.spawn()?;
+        host.remote.another(None).await?;
+        Ok(Some(host))
+    }
+
+    async fn enrolled() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let world = FleetWorld::start().await?;
+        for dir in ["bin", "root"] {
+            std::fs::create_dir(folder.path().join(dir))?;
+        }
+        let root = std::fs::canonicalize(folder.path().join("root"))?;
+        let remote = world.enrol(&folder.path().join("state"), &root).await?;
+        std::fs::copy(bin_dir()?.join("agentd"), folder.path().join("bin/agentd"))?;
+        Ok(Self { folder, remote, child: None, version: 1, mounts: None, _world: world })
+    }
+
+    pub const fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The running daemon's pid.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.child.as_ref().context("a daemon runs")?.id())
+    }
+
+    /// Runs a shell script where the daemon lives, in its folder; what it prints.
+    pub fn sh(&self, script: &str) -> Result<String> {
+        let mut command = match &self.mounts {
+            Some(mounts) => mounts.inside("sh"),
+            None => Command::new("sh"),
+        };
+        let script = format!("cd '{}' && {{ {script}; }}", self.folder.path().display());
+        let output = command.args(["-c", &script]).stdin(Stdio::null()).output()?;
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{script}: {errors}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// SIGKILL, and reaped.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("a daemon runs")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// The daemon of the moment is one that the test has started itself.
+    pub fn adopt(&mut self, child: Child) {
+        self.child = Some(child);
+    }
+
+    /// How a daemon that ends by itself ended, and what it has said.
+    pub fn ended(&mut self) -> Result<(Option<i32>, String)> {
+        let status = self.child.take().context("a daemon runs")?.wait()?;
+        Ok((status.code(), std::fs::read_to_string(self.folder.path().join("agentd.log"))?))
+    }
+
+    /// `agentd run` on the same state directory.
+    pub fn command(&self) -> Command {
+        let program = self.folder.path().join("bin/agentd");
+        let mut command = match &self.mounts {
+            Some(mounts) => mounts.inside(&program.to_string_lossy()),
+            None => Command::new(program),
+        };
+        let state = match &self.mounts {
+            Some(_) => self.folder.path().join("disk/state"),
+            None => self.folder.path().join("state"),
+        };
+        command.args(["run", "--state-dir"]).arg(state).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it again.
+    pub fn spawn(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "one daemon at a time");
         let log = self.folder.path().join("agentd.log");
-        let mut command = Command::new(self.folder.path().join("bin/agentd"));
+        let mut command = self.command();
         command
-            .args(["run", "--state-dir"])
-            .arg(self.folder.path().join("state"))
             .env("HOLDFAST_KEEPER_VERSION", self.version.to_string())
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::options().create(true).append(true).open(log)?);
         self.child = Some(command.spawn()?);
@@ -157,8 +239,55 @@ impl Drop for ByHand {
             let _ = child.kill();
             let _ = child.wait();
         }
+        if std::thread::panicking() || std::env::var_os("HOLDFAST_TEST_SHOW_LOG").is_some() {
+            let log = std::fs::read_to_string(self.folder.path().join("agentd.log"));
+            println!("{}", log.unwrap_or_default());
+        }
         // What a failed test left running: every keeper is named by its folder.
-        end_processes(&self.folder.path().join("state/processes/keepers"));
+        let keepers = match &self.mounts {
+            Some(mounts) => PathBuf::from(format!(
+                "/proc/{}/root{}",
+                mounts.holder.id(),
+                self.folder.path().join("disk/state/processes/keepers").display()
+            )),
+            None => self.folder.path().join("state/processes/keepers"),
+        };
+        end_processes(&keepers);
+    }
+}
+
+/// A mount namespace that is there for as long as this.
+pub struct Mounts {
+    holder: Child,
+}
+
+impl Mounts {
+    fn make(script: &str, folder: &Path) -> Result<Self> {
+        let whole = format!("set -e; {script}\necho ready; exec sleep infinity");
+        let mut holder = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", &whole, "sh"])
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        let output = holder.stdout.take().context("its output is piped")?;
+        BufReader::new(output).read_line(&mut line)?;
+        ensure!(line == "ready\n", "the mounts could not be made");
+        Ok(Self { holder })
+    }
+
+    fn inside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.holder.id().to_string(), "--mount", "--", program]);
+        command
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
     }
 }
 

@@ -76,7 +76,7 @@ impl Trial {
         // Blocks until it reads: then it ends at once, whoever watches.
         let leave = || std::fs::write(&fifo, "now\n").context("the leaver has its FIFO");
         // A shell that has just started may not have made it yet: its first line says so.
-        self.until_output(leaver).await?;
+        self.host.remote().first_output(leaver).await?;
         let from = disturb(&mut self.host, &leave).await?;
         self.host.remote().another(before).await?;
         self.adoption(from).await?;
@@ -86,11 +86,6 @@ impl Trial {
         ensure!(text == b"up\nbye\n", "round {number}: {:?}", String::from_utf8_lossy(&text));
         self.left += 1;
         Ok(())
-    }
-
-    async fn until_output(&self, id: ProcessId) -> Result<()> {
-        let from = shared::protocol::process::FollowOutput { process_id: id, offset: 0 };
-        self.host.remote().first_output(&from).await
     }
 
     /// How long it took until each talker was adopted: its keeper has told the new daemon its pid.

@@ -10,6 +10,9 @@ use crate::records::RecorderError;
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
+    /// There is no room for what its keeper writes down.
+    #[error("the disk of the state directory is full")]
+    DiskFull,
     /// A value that no process can take.
     #[error("{what} {problem}")]
     Invalid { what: String, problem: &'static str },
@@ -85,6 +88,7 @@ impl StartError {
         match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::TOOMANYREFS) => Self::TooManyOpenFiles,
             Some(Errno::AGAIN | Errno::NOMEM) => Self::NoRoom(error),
+            Some(Errno::NOSPC | Errno::DQUOT) => Self::DiskFull,
             _ => Self::Prepare(error),
         }
     }
@@ -99,6 +103,7 @@ impl StartError {
             Self::IdInUse => ErrorCode::OperationConflict,
             Self::Spawn { .. } => ErrorCode::SpawnFailed,
             Self::TooManyOpenFiles => ErrorCode::TooManyOpenFiles,
+            Self::DiskFull => ErrorCode::DiskFull,
             Self::Record(_) => ErrorCode::JournalUnavailable,
             Self::Prepare(_) | Self::NoKeeper => ErrorCode::Internal,
         }

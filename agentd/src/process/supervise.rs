@@ -21,7 +21,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use shared::ids::ProcessId;
@@ -41,6 +41,8 @@ pub const FORKER_ARGUMENT: &str = "keeper-forker";
 
 /// How long an earlier daemon's forker is waited for: it works off its orders and ends.
 const FORKER_ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// Room that is kept for a keeper's record: all that it ever writes down.
+const RECORD_BYTES: u64 = 4 * 1024;
 /// Connections that wait for a keeper to accept; there is one daemon.
 const BACKLOG: i32 = 4;
 
@@ -178,6 +180,11 @@ impl Supervisor {
             .create_new(true)
             .mode(0o600)
             .open(path.join("record"))?;
+        // So that a keeper whose disk is full later on can still write down how its process ended.
+        match rustix::fs::fallocate(&record, FallocateFlags::KEEP_SIZE, 0, RECORD_BYTES) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
         let (flags, stream) = (SocketFlags::CLOEXEC, SocketType::STREAM);
         let listener = rustix::net::socket_with(AddressFamily::UNIX, stream, flags, None)?;
         rustix::net::bind(&listener, &socket_in(&dir)?)?;

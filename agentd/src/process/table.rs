@@ -115,7 +115,10 @@ impl Process {
         let detail = self.detail();
         let is_held = matches!(phase, Phase::Held { .. });
         let output_holders = if is_held { detail.holders.clone() } else { Vec::new() };
-        ProcessFacts { output_holders, ..detail.durable.facts.clone() }.if_any()
+        let facts = detail.durable.facts.clone();
+        let lost = Some(self.log.spool_full()).filter(|bytes| *bytes > 0);
+        let spool_full = facts.spool_full.or(lost);
+        ProcessFacts { output_holders, spool_full, ..facts }.if_any()
     }
 
     /// Takes in what its keeper found out; how it was stopped is known here.

@@ -12,7 +12,9 @@
 //! of something that was acknowledged, and the file is refused.
 //!
 //! Room is prepared ahead with zeros: an append then changes no metadata (half the cost of a
-//! growing file), and a full disk is met before a promise and not in the middle of one.
+//! growing file), and a full disk is met before a promise and not in the middle of one. Behind that
+//! lies *ballast*: room that is allocated to the file and that only records of [`Urgency::Finish`]
+//! use. It is in the file itself, so that nobody else can take it when the disk is full.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -31,6 +33,8 @@ pub(super) const BATCH_MAX_BYTES: usize = 8 * 1024 * 1024;
 const REWRITE_BATCH_BYTES: usize = 1024 * 1024;
 /// Zeros that are written ahead at a time.
 const PREPARE_BYTES: u64 = 256 * 1024;
+/// Room behind the end of the file that is allocated for a full disk. Each of the two files has it.
+const BALLAST_BYTES: u64 = 4 * 1024 * 1024;
 /// Prepared room that only records of [`Urgency::Finish`] may use.
 const RESERVE_BYTES: u64 = 64 * 1024;
 
@@ -159,6 +163,8 @@ impl RecordFile {
             this.next_sequence = sequence + 1;
         }
         this.cut_torn_end(len)?;
+        // What was cut was given back; a disk that is full already gives none.
+        let _ = this.allocate_ballast(this.prepared_end);
         Ok(this)
     }
 
@@ -399,13 +405,37 @@ impl RecordFile {
         if wanted <= self.prepared_end {
             return Ok(());
         }
-        match self.write_zeros(wanted + PREPARE_BYTES) {
-            Ok(()) => Ok(()),
-            Err(error) if is_no_space(&error) => {
-                let reserve_does = urgency == Urgency::Finish && needed <= self.prepared_end;
-                if reserve_does { Ok(()) } else { Err(AppendError::NoSpace) }
-            }
-            Err(error) => Err(self.fail(error)),
+        match self.grow(wanted + PREPARE_BYTES) {
+            Ok(()) => return Ok(()),
+            Err(error) if is_no_space(&error) => {}
+            Err(error) => return Err(self.fail(error)),
+        }
+        match urgency {
+            Urgency::Begin => Err(AppendError::NoSpace),
+            Urgency::Finish if needed <= self.prepared_end => Ok(()),
+            // Into the ballast.
+            Urgency::Finish => match self.write_zeros(needed) {
+                Ok(()) => Ok(()),
+                Err(error) if is_no_space(&error) => Err(AppendError::NoSpace),
+                Err(error) => Err(self.fail(error)),
+            },
+        }
+    }
+
+    /// Prepares room up to `until`, and ballast behind it before that: a beginning must not take it.
+    fn grow(&mut self, until: u64) -> io::Result<()> {
+        self.allocate_ballast(until)?;
+        self.write_zeros(until)
+    }
+
+    /// Makes sure that there is ballast behind `until`. Some file systems know no allocation: they
+    /// have the reserve of prepared room alone.
+    fn allocate_ballast(&self, until: u64) -> io::Result<()> {
+        let len = (until + BALLAST_BYTES).saturating_sub(self.prepared_end);
+        let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&*self.file, flags, self.prepared_end, len) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            allocated => Ok(allocated?),
         }
     }
 

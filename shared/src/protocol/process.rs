@@ -106,6 +106,9 @@ pub struct ProcessFacts {
     /// The kernel killed something of it for want of memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_killed: Option<OomKilled>,
+    /// Bytes of its output that were lost because the disk was full. They count as dropped as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool_full: Option<u64>,
     /// It was refused more processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids_limit: Option<PidsLimit>,

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, Signal as Hint};
 use shared::clock::{Clock, SystemClock};
+use shared::fault;
 use shared::ids::OpId;
 use shared::protocol::process::{Exit, OutputStream, ProcessFacts, ProcessUsage};
 use std::time::{Duration, Instant};
@@ -129,7 +130,9 @@ pub(super) fn keep(order: Order) -> std::io::Result<()> {
         clock: SystemClock,
     };
     // Before the exec: without this note nothing was ever executed.
+    fault::point("w3 keeper ordered");
     record::append(&mut keeper.record, &Note::Begun)?;
+    fault::point("w3 keeper begun");
     let event = match exec::execute(&image, &cwd, file, keeper.ending.group()) {
         Ok(executed) => keeper.take_over(executed),
         Err(refusal) => keeper.refused(refusal),
@@ -247,7 +250,10 @@ impl Keeper {
     /// Looks whether memory or processes ran out meanwhile, and writes down what is new.
     fn learn_facts(&mut self) {
         let (oom_killed, pids_limit) = self.ending.hits();
-        let facts = ProcessFacts { oom_killed, pids_limit, ..self.facts.clone() };
+        // Once, when it is final; until then the log's own state tells it.
+        let is_complete = self.writer.is_none();
+        let spool_full = is_complete.then(|| self.log.spool_full()).filter(|bytes| *bytes > 0);
+        let facts = ProcessFacts { oom_killed, pids_limit, spool_full, ..self.facts.clone() };
         if facts != self.facts {
             self.has_news = true;
             let _ = record::append(&mut self.record, &Note::Facts(facts.clone()));
@@ -382,8 +388,10 @@ impl Keeper {
             self.life = Life::Ended { leader: leader.clone(), exit, ago_ms: 0 };
         }
         // A full disk costs the note; a daemon that is attached is told anyway.
+        fault::point("w5 keeper saw the end");
         let note = Note::Exited { exit, at_ms: self.clock.now_ms(), usage };
         let _ = record::append(&mut self.record, &note);
+        fault::point("w5 keeper noted the end");
         self.facts.usage = Some(ProcessUsage {
             user_ms: usage.user_ms,
             system_ms: usage.system_ms,
@@ -561,8 +569,10 @@ impl Keeper {
                     }
                 }
                 Effect::RecordComplete => {
+                    self.learn_facts();
                     let total = self.log.extent().total;
                     let _ = record::append(&mut self.record, &Note::Complete { total });
+                    fault::point("w5 keeper is over");
                 }
                 Effect::Sync => {
                     let _ = self.record.sync_data();

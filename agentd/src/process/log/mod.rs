@@ -8,13 +8,15 @@
 //!
 //! Byte 0 is the first byte ever written, and an offset keeps its meaning after bytes were dropped.
 //! Standard output and standard error are one log; where the stream changes there is a mark in
-//! `<id>.marks`. Nothing of the output is held in memory. `docs/design/014-output.md`.
+//! `<id>.marks`. `docs/design/014-output.md`.
 //!
 //! Before bytes are dropped they are searched for the first newline, so that the length of a line is
 //! known that goes on where nothing is kept ([`LineEnd`]).
 //!
-//! When a write fails (a full disk) the process goes on: what could not be written counts as
-//! dropped, and the segments before it give way, so that the kept part has one gap, not many.
+//! When a write fails (a full disk) the process goes on. The log gives up its own oldest segments for
+//! room; where there are none, the last bytes are *held* in memory, told to the daemon with every
+//! status, and written when there is room again. What does not fit there counts as dropped and is
+//! counted as lost to the full disk; the kept part has one gap, not many.
 
 mod budget;
 mod marks;
@@ -67,6 +69,10 @@ struct State {
     segments: VecDeque<Segment>,
     marks: u64,
     line_end: LineEnd,
+    /// The last bytes of the log, which are on no disk.
+    held: VecDeque<u8>,
+    /// Bytes that a full disk has cost.
+    spool_full: u64,
     closed: bool,
 }
 
@@ -79,6 +85,10 @@ pub struct LogState {
     marks: u64,
     #[serde(default)]
     line_end: LineEnd,
+    #[serde(default, with = "shared::wire::bytes", skip_serializing_if = "Vec::is_empty")]
+    held: Vec<u8>,
+    #[serde(default)]
+    spool_full: u64,
     closed: bool,
 }
 
@@ -153,8 +163,16 @@ impl OutputLog {
             segments: state.segments.iter().copied().collect(),
             marks: state.marks,
             line_end: state.line_end,
+            held: state.held.iter().copied().collect(),
+            spool_full: state.spool_full,
             closed: state.closed,
         }
+    }
+
+    /// Bytes that a full disk has cost so far.
+    #[must_use]
+    pub fn spool_full(&self) -> u64 {
+        self.lock().spool_full
     }
 
     /// Takes over what its keeper told: the writer is in another process.
@@ -215,6 +233,7 @@ impl OutputLog {
             self.remove_file(&self.dir.join(format!("{}.{beside}", self.id)));
         }
         self.remove_file(&self.end_path());
+        state.held = VecDeque::new();
         state.head_len = 0;
         state.marks = 0;
         state.line_end = LineEnd::Unknown;
@@ -266,8 +285,15 @@ impl Limits {
 
 impl State {
     fn of(told: LogState) -> Self {
-        let LogState { total, head_len, segments, marks, line_end, closed } = told;
-        Self { total, head_len, segments: segments.into(), marks, line_end, closed }
+        let LogState { total, head_len, segments, marks, line_end, held, spool_full, closed } =
+            told;
+        let (segments, held) = (segments.into(), held.into());
+        Self { total, head_len, segments, marks, line_end, held, spool_full, closed }
+    }
+
+    /// Where what is on disk ends.
+    fn disk_end(&self) -> u64 {
+        self.total - self.held.len() as u64
     }
 
     fn kept(&self) -> u64 {
@@ -275,7 +301,7 @@ impl State {
     }
 
     fn dropped(&self) -> (u64, u64) {
-        let to = self.segments.front().map_or(self.total, |first| first.start);
+        let to = self.segments.front().map_or(self.disk_end(), |first| first.start);
         if to > self.head_len { (self.head_len, to) } else { (0, 0) }
     }
 }
@@ -308,9 +334,16 @@ impl LogFiles {
         }
         let on_disk = segments.last().map_or(self.head, |last| last.start + last.len);
         let on_disk = on_disk.max(self.end.map_or(0, |(end, _)| end));
+        let total = total.map_or(on_disk, |total| total.max(on_disk));
+        if total > on_disk {
+            // Its last bytes were held in memory and are gone: there may be one gap, up to the end.
+            segments.clear();
+        }
         LogState {
             line_end,
-            total: total.map_or(on_disk, |total| total.max(on_disk)),
+            total,
+            held: Vec::new(),
+            spool_full: 0,
             head_len: self.head,
             segments,
             marks: self.marks / marks::MARK_BYTES,

@@ -36,6 +36,7 @@ enum Place {
     Head { room: u64 },
     Segment { start: u64, room: u64 },
     Dropped { to: u64 },
+    Held { bytes: Vec<u8> },
     End,
 }
 
@@ -45,10 +46,11 @@ impl OutputLog {
     /// A run never crosses a file or a gap: ask again for what follows.
     pub fn read(&self, offset: u64, max: usize) -> io::Result<Option<Piece>> {
         loop {
-            let place = self.place(offset);
+            let place = self.place(offset, max);
             let (path, at, room) = match place {
                 Place::End => return Ok(None),
                 Place::Dropped { to } => return Ok(Some(Piece::Gap { from: offset, to })),
+                Place::Held { bytes } => return Ok(Some(Piece::Bytes { offset, bytes })),
                 Place::Head { room } => (self.head_path(), offset, room),
                 Place::Segment { start, room } => (self.segment_path(start), offset - start, room),
             };
@@ -58,7 +60,7 @@ impl OutputLog {
                 // It was dropped in between. Its keeper may not have told yet.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => match place {
                     Place::Segment { start, .. } => self.forget_through(start),
-                    _ if matches!(self.place(offset), Place::Dropped { .. }) => {}
+                    _ if matches!(self.place(offset, max), Place::Dropped { .. }) => {}
                     _ => return Err(error),
                 },
                 Err(error) => return Err(error),
@@ -124,10 +126,16 @@ impl OutputLog {
         (found.0, found.1.map_or(len, |next| len.min(next - offset)))
     }
 
-    fn place(&self, offset: u64) -> Place {
+    fn place(&self, offset: u64, max: usize) -> Place {
         let state = self.lock();
         if offset >= state.total {
             return Place::End;
+        }
+        if let Some(skip) = offset.checked_sub(state.disk_end()) {
+            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+            return Place::Held {
+                bytes: state.held.iter().skip(skip).take(max).copied().collect(),
+            };
         }
         if offset < state.head_len {
             return Place::Head { room: state.head_len - offset };
@@ -140,7 +148,8 @@ impl OutputLog {
                 Place::Segment { start: segment.start, room: segment.start + segment.len - offset }
             }
             _ => {
-                let to = state.segments.get(index).map_or(state.total, |segment| segment.start);
+                let to =
+                    state.segments.get(index).map_or(state.disk_end(), |segment| segment.start);
                 Place::Dropped { to }
             }
         }

@@ -113,27 +113,58 @@ proptest! {
 }
 
 #[test]
-fn what_cannot_be_written_is_counted_and_the_log_goes_on() {
+fn what_cannot_be_written_is_held_and_the_log_goes_on() {
     let bench = bench();
     let (log, mut writer) = bench.log(1_000);
     writer.append(OutputStream::Stdout, &[b'a'; 500]); // head 125, segments of 62
     let away = bench.path.with_extension("away");
     std::fs::rename(&*bench.path, &away).unwrap(); // no new segment can be made
     writer.append(OutputStream::Stdout, &[b'b'; 200]);
+    let held = log.read_range(600, 700).unwrap();
+    assert_eq!(held, [Piece::Bytes { offset: 600, bytes: vec![b'b'; 100] }]);
+    let told = log.state();
     std::fs::rename(&away, &*bench.path).unwrap();
     writer.append(OutputStream::Stdout, &[b'c'; 50]);
+    assert_eq!((log.extent().total, log.extent().dropped_to, log.spool_full()), (750, 0, 0));
+    let all = [vec![b'a'; 500], vec![b'b'; 200], vec![b'c'; 50]].concat();
+    assert_eq!(log.read_range(0, 750).unwrap(), [Piece::Bytes { offset: 0, bytes: all }]);
+    // What a daemon sees that was told while it was held.
+    let (seen, _) = bench.log(1_000);
+    seen.mirror(told);
+    assert_eq!(seen.read_range(650, 700).unwrap(), held_bytes(650, 50));
+}
+
+fn held_bytes(offset: u64, len: usize) -> Vec<Piece> {
+    vec![Piece::Bytes { offset, bytes: vec![b'b'; len] }]
+}
+
+#[test]
+fn what_cannot_even_be_held_is_counted_and_the_end_is_kept() {
+    const MUCH: usize = 100 * 1024;
+    let bench = bench();
+    let (log, mut writer) = bench.log(1_000);
+    writer.append(OutputStream::Stdout, &[b'a'; 500]);
+    let away = bench.path.with_extension("away");
+    std::fs::rename(&*bench.path, &away).unwrap();
+    for chunk in [b'b'; MUCH].chunks(7_000) {
+        writer.append(OutputStream::Stdout, chunk);
+    }
+    let total = (500 + MUCH) as u64;
     let extent = log.extent();
-    assert_eq!((extent.total, extent.dropped_from), (750, 125));
-    let pieces = log.read_range(0, extent.total).unwrap();
-    let [
-        Piece::Bytes { bytes: head, .. },
-        Piece::Gap { from: 125, to: 700 },
-        Piece::Bytes { bytes: tail, .. },
-    ] = &pieces[..]
-    else {
-        panic!("{pieces:?}")
-    };
-    assert!(head.iter().all(|byte| *byte == b'a') && *tail == [b'c'; 50]);
+    assert_eq!((extent.total, extent.dropped_from), (total, 125));
+    assert_eq!(extent.dropped_to, total - 32 * 1024, "the end is held");
+    assert_eq!(log.spool_full(), extent.dropped_to - extent.dropped_from);
+    let tail = log.read_range(extent.dropped_to, total).unwrap();
+    assert_eq!(tail, [Piece::Bytes { offset: extent.dropped_to, bytes: vec![b'b'; 32 * 1024] }]);
+    std::fs::rename(&away, &*bench.path).unwrap();
+    writer.append(OutputStream::Stdout, b"end");
+    drop(writer);
+    let end = log.read_range(total, total + 3).unwrap();
+    assert_eq!(end, [Piece::Bytes { offset: total, bytes: b"end".to_vec() }]);
+    let files = LogFiles::of(&bench.path, bench.id).unwrap();
+    let state = files.state(Some(total + 3));
+    assert_eq!((state.total, state.head_len), (total + 3, 125), "it is all on disk again");
+    assert!(!state.segments.is_empty());
 }
 
 /// What a pipe gives is the same log as what is appended, with the marks of both streams.

@@ -22,6 +22,9 @@ use super::{LineEnd, OutputLog, Segment, encode_end};
 /// Bytes that are moved from a pipe at a time: more than the nearest cache holds costs more.
 const SPLICE_BYTES: usize = 256 * 1024;
 
+/// Bytes of the end of a log that are held while the disk is full: what a view shows of an end, and
+/// little enough to be told again and again.
+const HELD_MAX_BYTES: usize = 32 * 1024;
 /// One read in the search for a newline.
 const SEARCH_BYTES: usize = 16 * 1024;
 
@@ -34,8 +37,9 @@ pub struct LogWriter {
     /// Where the log ends, since a file was used again.
     end: Option<File>,
     stream: OutputStream,
-    /// No more goes to the head: it is full, or a write to it failed.
+    /// No more goes to the head: it is full, or what would follow in it was lost.
     head_done: bool,
+    /// The last write failed.
     failed: bool,
 }
 
@@ -55,30 +59,108 @@ impl LogWriter {
     }
 
     /// Appends `bytes` that came from `stream`. Blocks for the page cache, never for the disk
-    /// unless the kernel makes writers wait. Never fails: what cannot be written counts as dropped.
+    /// unless the kernel makes writers wait. Never fails: what cannot be written is held, and what
+    /// cannot be held counts as dropped.
     pub fn append(&mut self, stream: OutputStream, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
         self.mark(stream);
         let mut rest = bytes;
-        while !rest.is_empty() {
-            match self.append_some(rest) {
-                Ok(written) => {
-                    rest = &rest[written..];
-                    self.failed = false;
-                }
-                Err(error) => {
-                    if !self.failed {
-                        tracing::warn!(process.id = %self.log.id, %error, "output is lost");
+        if self.write_held() {
+            while !rest.is_empty() {
+                match self.append_some(rest) {
+                    Ok(written) => rest = &rest[written..],
+                    Err(error) => {
+                        self.note_failure(&error);
+                        break;
                     }
-                    self.failed = true;
-                    self.lose(rest);
-                    rest = &[];
                 }
             }
         }
+        if !rest.is_empty() {
+            self.hold(rest);
+        }
         self.publish();
+    }
+
+    /// Writes what is held; whether nothing is held any more.
+    fn write_held(&mut self) -> bool {
+        loop {
+            let held: Vec<u8> = self.log.lock().held.iter().copied().collect();
+            if held.is_empty() {
+                return true;
+            }
+            if let Err(error) = self.append_some(&held) {
+                self.note_failure(&error);
+                return false;
+            }
+        }
+    }
+
+    fn note_failure(&mut self, error: &io::Error) {
+        if !self.failed {
+            tracing::warn!(process.id = %self.log.id, %error, "output cannot be written; its end is held");
+        }
+        self.failed = true;
+    }
+
+    /// Keeps `bytes`, which are on no disk, as the end of the log. When they are too many the log's
+    /// own segments give way, oldest first; when it has none, the first of what is held is lost.
+    fn hold(&mut self, bytes: &[u8]) {
+        let log = Arc::clone(&self.log);
+        {
+            let mut state = log.lock();
+            state.held.extend(bytes);
+            state.total += bytes.len() as u64;
+        }
+        while log.lock().held.len() > HELD_MAX_BYTES {
+            if !self.make_room() {
+                self.push_out();
+                return;
+            }
+            self.write_held();
+        }
+    }
+
+    /// Gives up the oldest segment; whether there was one with bytes in it.
+    fn make_room(&mut self) -> bool {
+        let log = Arc::clone(&self.log);
+        loop {
+            let Some(oldest) = log.lock().segments.front().copied() else { return false };
+            self.search(&[oldest]);
+            let mut state = log.lock();
+            state.segments.pop_front();
+            state.spool_full += oldest.len;
+            let is_newest = state.segments.is_empty();
+            drop(state);
+            if is_newest {
+                self.file = None;
+            }
+            log.budget.remove(oldest.len);
+            log.remove_file(&log.segment_path(oldest.start));
+            if oldest.len > 0 {
+                return true;
+            }
+        }
+    }
+
+    /// Loses what is held beyond its limit. There are no segments.
+    fn push_out(&mut self) {
+        let mut state = self.log.lock();
+        let over = state.held.len().saturating_sub(HELD_MAX_BYTES);
+        let start = state.disk_end();
+        let lost: Vec<u8> = state.held.drain(..over).collect();
+        if state.line_end == LineEnd::Beyond
+            && let Some(newline) = memchr::memchr(b'\n', &lost)
+        {
+            state.line_end = LineEnd::At(start + newline as u64);
+        }
+        state.spool_full += lost.len() as u64;
+        drop(state);
+        // What follows does not follow on the head any more.
+        self.head_done = true;
+        self.file = None;
     }
 
     /// Appends what is in `pipe`, at most [`SPLICE_BYTES`], without a copy of its own. Gives how
@@ -90,6 +172,9 @@ impl LogWriter {
         pipe: BorrowedFd<'_>,
     ) -> rustix::io::Result<usize> {
         let other = |_| rustix::io::Errno::IO;
+        if !self.log.lock().held.is_empty() {
+            return Err(rustix::io::Errno::NOSPC);
+        }
         let Place { mut at, room } = self.place().map_err(other)?;
         let most = SPLICE_BYTES.min(usize::try_from(room).unwrap_or(SPLICE_BYTES));
         let file = self.file.as_ref().ok_or(rustix::io::Errno::BADF)?;
@@ -137,18 +222,25 @@ impl LogWriter {
         Ok(Place { at, room: log.limits.segment - at })
     }
 
-    /// `written` bytes stand at the place that was given last.
+    /// `written` bytes stand at the place that was given last: the first ones that were held, or,
+    /// where none were, new ones.
     fn advance(&mut self, written: u64) {
         let mut state = self.log.lock();
-        state.total += written;
+        if state.held.is_empty() {
+            state.total += written;
+        } else {
+            let count = state.held.len().min(usize::try_from(written).unwrap_or(usize::MAX));
+            state.held.drain(..count);
+        }
         match state.segments.back_mut() {
             Some(newest) if self.head_done => newest.len += written,
             _ => state.head_len += written,
         }
-        let total = state.total;
+        let end = state.disk_end();
         drop(state);
+        self.failed = false;
         self.log.budget.add(written);
-        self.note_end(total);
+        self.note_end(end);
     }
 
     /// Begins a segment; the oldest ones give way to it.
@@ -156,7 +248,7 @@ impl LogWriter {
         let log = Arc::clone(&self.log);
         let (start, gone) = {
             let state = log.lock();
-            (state.total, self.gives_way(&state.segments))
+            (state.disk_end(), self.gives_way(&state.segments))
         };
         let path = log.segment_path(start);
         self.search(&gone);
@@ -201,8 +293,8 @@ impl LogWriter {
         let file = OpenOptions::new().write(true).open(&old).ok()?;
         if self.end.is_none() {
             self.end = Some(create(&self.log.end_path()).ok()?);
-            let total = self.log.lock().total;
-            self.note_end(total);
+            let end = self.log.lock().disk_end();
+            self.note_end(end);
         }
         // Also none when the end cannot be noted: it has just been dropped.
         self.end.as_ref()?;
@@ -215,30 +307,6 @@ impl LogWriter {
         let line_end = self.log.lock().line_end;
         if let Err(error) = end.write_all_at(&encode_end(total, line_end), 0) {
             tracing::warn!(process.id = %self.log.id, %error, "the end of the output is not noted");
-        }
-    }
-
-    /// `bytes` could not be written: they and all segments before them count as dropped.
-    fn lose(&mut self, bytes: &[u8]) {
-        let log = Arc::clone(&self.log);
-        let gone: Vec<Segment> = log.lock().segments.iter().copied().collect();
-        self.search(&gone);
-        let mut state = log.lock();
-        if state.line_end == LineEnd::Beyond
-            && let Some(newline) = memchr::memchr(b'\n', bytes)
-        {
-            state.line_end = LineEnd::At(state.total + newline as u64);
-        }
-        state.total += bytes.len() as u64;
-        let total = state.total;
-        state.segments.clear();
-        drop(state);
-        log.budget.remove(gone.iter().map(|segment| segment.len).sum());
-        self.head_done = true;
-        self.file = None;
-        self.note_end(total);
-        for segment in gone {
-            log.remove_file(&log.segment_path(segment.start));
         }
     }
 
@@ -294,6 +362,8 @@ impl LogWriter {
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
+        // The last chance. What stays held is known to the daemon for as long as that lives.
+        self.write_held();
         let mut state = self.log.lock();
         state.closed = true;
         let len = state.segments.back().map(|newest| newest.len);

@@ -184,6 +184,7 @@ fn processes() -> Vec<Sample> {
     let survivor = SystemProcess { pid: 4_243, command: text("dd if=/dev/sdb") };
     let facts = ProcessView {
         facts: ProcessFacts {
+            spool_full: None,
             usage: Some(ProcessUsage { user_ms: 1_200, system_ms: 40, max_rss_bytes: 1 << 30 }),
             oom_killed: Some(OomKilled {
                 kills: 1,
