@@ -3,7 +3,7 @@
 
 mod bench;
 
-use bench::terminals::{Call, Scene, assert_same, exit_of, request};
+use bench::terminals::{Call, Scene, assert_same, exit_of, marked, request};
 use shared::limits::{PTY_INPUT_MAX_BYTES, PTY_VIEWERS_MAX};
 use shared::protocol::process::{Exit, ListProcesses, ProcessState, Program};
 use shared::protocol::pty::{
@@ -368,8 +368,9 @@ async fn the_signals_of_a_terminal_reach_what_runs_in_its_foreground() {
     };
     let pty = scene.open(&request).await.pty_id;
     let mut viewer = scene.attach(pty, "a", WriteWish::IfFree).await;
-    viewer.send("PS1='> '; sleep 1000; echo slept $?\n").await;
-    viewer.until("; echo slept").await;
+    // Once it says so it is in the foreground.
+    viewer.send("PS1='> '; sh -c 'echo in the fore\"\"ground; sleep 1000'\n").await;
+    viewer.until("in the foreground").await;
     viewer.send([3]).await;
     viewer.send("echo after\n").await;
     viewer.until("\nafter").await;
@@ -378,12 +379,7 @@ async fn the_signals_of_a_terminal_reach_what_runs_in_its_foreground() {
     // Also what ignores the hang-up goes.
     let closed = scene.ask(&shared::protocol::pty::ClosePty { pty_id: pty, grace_ms: 100 }).await;
     assert!(matches!(closed.unwrap().state, ProcessState::Exited { .. }));
-    let marks = format!("HOLDFAST_PTY_ID={pty}");
-    let left = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
-        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|variable| variable == marks.as_bytes())
-    });
-    assert_eq!(left.count(), 0);
+    assert_eq!(marked(&[format!("HOLDFAST_PTY_ID={pty}")]).count(), 0);
 }
 
 #[tokio::test]

@@ -134,11 +134,33 @@ impl Scene {
 }
 
 impl Drop for Scene {
+    /// Ends the daemon, and what a test that failed has left running.
     fn drop(&mut self) {
         if let Some(served) = self.served.take() {
             served.kill();
         }
+        let keepers = self.dir.path().join("state/processes/keepers");
+        let entries = std::fs::read_dir(keepers).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.path().is_dir()) {
+            let mark = format!("HOLDFAST_PROCESS_ID={}", entry.file_name().display());
+            marked(&[mark]).for_each(|pid| {
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            });
+        }
     }
+}
+
+/// Processes with one of these in their environment.
+pub fn marked(marks: &[String]) -> impl Iterator<Item = nix::unistd::Pid> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(move |entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let environ = std::fs::read(entry.path().join("environ")).ok()?;
+        let mut variables = environ.split(|byte| *byte == 0);
+        let is_marked =
+            variables.any(|variable| marks.iter().any(|mark| variable == mark.as_bytes()));
+        is_marked.then(|| nix::unistd::Pid::from_raw(pid))
+    })
 }
 
 pub fn request(pty_id: PtyId, viewer: &str, write: WriteWish) -> AttachPty {

@@ -161,6 +161,27 @@ impl Row {
         &mut self.cells[column]
     }
 
+    /// Puts one character for each byte of ASCII text at `column` and after it. The caller keeps
+    /// within the width.
+    pub(super) fn put_ascii(&mut self, column: u16, text: &[u8], style: Style) {
+        let from = usize::from(column);
+        let to = from + text.len();
+        self.split(column);
+        self.split(u16::try_from(to).unwrap_or(u16::MAX));
+        if self.cells.len() < to {
+            self.cells.resize(to, Cell::default());
+        }
+        for (cell, byte) in self.cells[from..to].iter_mut().zip(text) {
+            *cell = Cell::new(char::from(*byte), style, 1);
+        }
+    }
+
+    /// As if it had just been made.
+    pub(super) fn clear(&mut self) {
+        self.cells.clear();
+        self.is_wrapped = false;
+    }
+
     /// A wide character that loses one half loses the other.
     pub(super) fn split(&mut self, column: u16) {
         let at = usize::from(column);

@@ -159,11 +159,20 @@ impl Grid {
     pub(super) fn remove_lines(&mut self, from: u16, count: u16, style: Style, is_kept: bool) {
         let count = count.min(self.bottom + 1 - from);
         for _ in 0..count {
-            let gone = self.lines.remove(usize::from(from));
-            if let (Some(line), true) = (gone, is_kept && self.scrollback_max > 0) {
-                self.keep(line);
+            let mut new = Row::default();
+            match self.lines.remove(usize::from(from)) {
+                Some(line) if is_kept && self.scrollback_max > 0 => self.keep(line),
+                // What it has allocated serves the new row.
+                Some(line) => {
+                    new = line;
+                    new.clear();
+                }
+                None => {}
             }
-            self.lines.insert(usize::from(self.bottom), blank_line(self.cols, style));
+            if style != Style::default() {
+                new.erase(0, self.cols, style);
+            }
+            self.lines.insert(usize::from(self.bottom), new);
         }
     }
 

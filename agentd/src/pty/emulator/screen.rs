@@ -165,6 +165,31 @@ impl Screen {
         }
     }
 
+    /// Bytes of ASCII, many at a time: nearly all output is this. Only where each is one character
+    /// of its own and nothing is inserted.
+    pub(super) fn print_run(&mut self, text: &[u8]) {
+        let Some(last) = text.last() else { return };
+        self.last = Some(char::from(*last));
+        let style = self.style;
+        let grid = self.grid();
+        let cols = grid.cols();
+        let mut rest = text;
+        while !rest.is_empty() {
+            if grid.cursor.is_past_end {
+                grid.current().is_wrapped = true;
+                grid.cursor.col = 0;
+                grid.line_feed(style.erased());
+            }
+            let col = grid.cursor.col;
+            let (run, after) = rest.split_at(rest.len().min(usize::from(cols - col)));
+            grid.current().put_ascii(col, run, style);
+            let next = col + u16::try_from(run.len()).unwrap_or(cols);
+            grid.cursor.is_past_end = next >= cols;
+            grid.cursor.col = next.min(cols - 1);
+            rest = after;
+        }
+    }
+
     /// A combining character belongs to the one before it.
     fn mark(&mut self, mark: char) {
         let grid = self.grid();

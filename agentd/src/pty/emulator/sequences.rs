@@ -13,6 +13,10 @@ impl Sink for Screen {
     }
 
     fn print_ascii(&mut self, text: &[u8]) {
+        let is_plain = self.modes.wrap && !self.modes.insert;
+        if is_plain && self.single_shift.is_none() && !self.charsets.has_lines() {
+            return self.print_run(text);
+        }
         for &byte in text {
             let charsets = match self.single_shift.take() {
                 Some(used) => super::charset::Charsets { used, ..self.charsets },

@@ -87,6 +87,20 @@ fn what_leaves_at_the_top_is_kept_up_to_the_limit_and_only_of_the_main_screen() 
     assert_eq!(kept(&shown), ["7", "8"], "and a viewer is given them");
 }
 
+#[test]
+fn a_run_of_text_is_the_same_as_its_characters_one_by_one() {
+    let text: Vec<u8> = (0..200_u8).map(|n| b' ' + n % 95).collect();
+    for start in
+        [&b""[..], b"\x1b[44m", "漢字漢字漢\x1b[1;2H".as_bytes(), b"\x1b[2;3r", b"e\xcc\x81\r"]
+    {
+        let mut run = fed(9, 4, start);
+        let mut single = run.clone();
+        run.feed(&text);
+        text.iter().for_each(|byte| single.screen.print(char::from(*byte)));
+        assert!(run == single, "{}", start.escape_ascii());
+    }
+}
+
 /// Pieces of which anything can be put together.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let number = || prop_oneof![0_u16..12, Just(0), Just(9_999)];
