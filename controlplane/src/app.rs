@@ -23,6 +23,7 @@ use crate::chat::list::ListHub;
 use crate::chat::service::ChatService;
 use crate::chat::stored_models::StoredModels;
 use crate::chat::stored_results::StoredResults;
+use crate::chat::trace::{Recorder, Recording};
 use crate::chat::worker::Worker;
 use crate::chat::workspace_tools::WorkspaceTools;
 use crate::chat::{Engine, EngineParts};
@@ -73,7 +74,9 @@ pub struct Services {
     pub replica_id: ReplicaId,
     /// The configuration.
     pub options: Options,
-    worker: Mutex<Option<Worker>>,
+    /// What turns do, as spans.
+    pub recorder: Recorder,
+    worker: Mutex<Option<(Worker, Recording)>>,
     quic: OnceLock<Daemons>,
     _lock: File,
 }
@@ -237,7 +240,8 @@ impl App {
             replica_id: ids.id(),
             ids,
             options,
-            worker: Mutex::new(Some(engine.worker)),
+            recorder: engine.recorder,
+            worker: Mutex::new(Some((engine.worker, engine.recording))),
             quic: OnceLock::new(),
             _lock: lock,
         })))
@@ -297,7 +301,9 @@ impl App {
     /// Hands the chats' worker to the lifecycle. Once; a second call changes nothing.
     pub fn drive_chats(&self) {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(worker) = worker {
+        if let Some((worker, recording)) = worker {
+            let hard = self.lifecycle.hard();
+            self.lifecycle.spawn_serving("traces", recording.run(hard));
             self.lifecycle.spawn_vital("chat worker", worker.run(self.lifecycle.soft()));
         }
     }

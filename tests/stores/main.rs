@@ -18,5 +18,6 @@ mod providers;
 mod queue;
 mod schema;
 mod steps;
+mod traces;
 mod waits;
 mod workspaces;

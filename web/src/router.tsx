@@ -71,6 +71,12 @@ const chatRoute = createRoute({
   component: lazyRouteComponent(() => import("./routes/chat/page"), "ChatPage"),
 });
 
+const traceRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/chats/$chatId/trace",
+  component: lazyRouteComponent(() => import("./routes/trace/page"), "TracePage"),
+});
+
 const workspacesRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/workspaces",
@@ -133,6 +139,12 @@ const keysRoute = createRoute({
   component: lazyRouteComponent(() => import("./routes/settings/api-keys"), "ApiKeysPage"),
 });
 
+const usageRoute = createRoute({
+  getParentRoute: () => settingsRoute,
+  path: "/usage",
+  component: lazyRouteComponent(() => import("./routes/settings/usage"), "UsagePage"),
+});
+
 const appearanceRoute = createRoute({
   getParentRoute: () => settingsRoute,
   path: "/appearance",
@@ -146,11 +158,12 @@ const routeTree = rootRoute.addChildren([
     inboxRoute,
     newChatRoute,
     chatRoute,
+    traceRoute,
     workspacesRoute,
     workspaceRoute,
     terminalsRoute,
     processRoute,
-    settingsRoute.addChildren([settingsIndex, providersRoute, modelsRoute, keysRoute, appearanceRoute]),
+    settingsRoute.addChildren([settingsIndex, providersRoute, modelsRoute, keysRoute, usageRoute, appearanceRoute]),
   ]),
 ]);
 

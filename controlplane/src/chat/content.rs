@@ -269,6 +269,9 @@ pub struct Usage {
     pub reasoning: u64,
     /// `provider`, or `unknown` where the provider sent none or nonsense.
     pub source: String,
+    /// What the call cost, in millionths of the price's currency; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
 }
 
 impl Usage {

@@ -16,6 +16,7 @@ use super::ports::{Models, ToolRunner};
 use super::runner;
 use super::service::ChatService;
 use super::stream::Streams;
+use super::trace::{Recorder, Recording};
 use super::worker::Worker;
 use crate::store::Store;
 
@@ -55,6 +56,10 @@ pub struct Engine {
     pub hub: Hub,
     /// Drives the chats.
     pub worker: Worker,
+    /// What runs now, as spans.
+    pub recorder: Recorder,
+    /// Writes the spans; run once, beside the worker.
+    pub recording: Recording,
 }
 
 impl Engine {
@@ -66,6 +71,7 @@ impl Engine {
         let streams =
             Streams::new(hub.clone(), hints.clone(), reader.clone(), Arc::clone(&parts.clock));
         let lists = ListHub::new(hints.clone(), reader);
+        let (recorder, recording) = Recorder::new(parts.store.traces.clone());
         let shared = Arc::new(runner::Shared {
             store: parts.store.chats.clone(),
             hub: hub.clone(),
@@ -75,6 +81,7 @@ impl Engine {
             clock: parts.clock,
             ids: parts.ids,
             rng: Mutex::new(StdRng::seed_from_u64(parts.seed)),
+            recorder: recorder.clone(),
         });
         let worker = Worker::new(shared, parts.store.replicas.clone(), parts.lease);
         let chats = ChatService::new(
@@ -84,6 +91,6 @@ impl Engine {
             worker.handle(),
             parts.lifecycle,
         );
-        Self { chats, streams, lists, hints, hub, worker }
+        Self { chats, streams, lists, hints, hub, worker, recorder, recording }
     }
 }

@@ -22,6 +22,7 @@ pub mod list;
 pub mod machine;
 mod plan;
 pub mod ports;
+pub mod price;
 pub mod reader;
 mod runner;
 pub mod service;
@@ -32,6 +33,7 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 mod title;
+pub mod trace;
 pub mod worker;
 pub mod workspace_tools;
 

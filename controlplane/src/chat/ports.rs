@@ -2,6 +2,7 @@
 //! the runner with scripted ones.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use shared::ids::{ChatId, ModelId, OpId, WorkspaceId};
@@ -26,6 +27,8 @@ pub struct ModelChoice {
     pub context_limit: Option<u64>,
     /// Provider options from the model's settings.
     pub options: serde_json::Map<String, serde_json::Value>,
+    /// Per million tokens, by kind of token; none: unknown.
+    pub price: Option<serde_json::Value>,
 }
 
 /// Finds the model for a step.
@@ -74,6 +77,11 @@ pub trait ToolRunner: Send + Sync + 'static {
 
     /// Runs one call. May be dropped at any await and run again with the same key.
     async fn run(&self, run: ToolRun) -> Result<ToolOutcome, ToolError>;
+
+    /// The way to the workspace and back, where it is known.
+    fn rtt(&self, _: WorkspaceId) -> Option<Duration> {
+        None
+    }
 
     /// Waits until the workspace can be asked (again). Cancel safe.
     async fn reachable(&self, workspace: WorkspaceId);

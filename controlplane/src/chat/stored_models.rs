@@ -96,6 +96,7 @@ impl Models for StoredModels {
             max_output_tokens: positive(row.max_output_tokens).unwrap_or(MAX_OUTPUT_TOKENS),
             context_limit: positive(Some(row.context_limit)),
             options: row.options,
+            price: row.price,
         })
     }
 }

@@ -158,6 +158,10 @@ impl ToolRunner for StoredResults {
         }
     }
 
+    fn rtt(&self, workspace: WorkspaceId) -> Option<Duration> {
+        self.inner.rtt(workspace)
+    }
+
     async fn reachable(&self, workspace: WorkspaceId) {
         self.inner.reachable(workspace).await;
     }

@@ -104,6 +104,10 @@ impl ToolRunner for WorkspaceTools {
         self.catalogue.run(context, &run.tool, &run.args).await
     }
 
+    fn rtt(&self, workspace: WorkspaceId) -> Option<Duration> {
+        self.fleet.presence(workspace).rtt
+    }
+
     async fn reachable(&self, workspace: WorkspaceId) {
         self.fleet.workspace(workspace).connected().await;
     }

@@ -63,6 +63,9 @@ pub async fn metrics(State(app): State<App>) -> Response {
         let rows: Vec<_> = counts.into_iter().map(row).collect();
         family("holdfast_chats", "gauge", "Chats that are not archived.", &rows);
     }
+    let help = "Spans that were not kept because the database was behind.";
+    let dropped = [(String::new(), app.recorder.dropped())];
+    family("holdfast_trace_spans_dropped_total", "counter", help, &dropped);
     let rows: Vec<_> = app
         .http
         .metrics

@@ -39,6 +39,7 @@ pub mod session;
 mod state;
 mod store_problem;
 pub mod stream;
+mod usage;
 pub mod workspaces;
 
 pub use routes::{document, router};

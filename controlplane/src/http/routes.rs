@@ -11,7 +11,7 @@ use super::edge::edge;
 use super::idempotency::idempotent;
 use super::{
     api_keys, assets, chats, docs, enter, files, health, metrics, models, processes, providers,
-    ptys, session, stream, workspaces,
+    ptys, session, stream, usage, workspaces,
 };
 use crate::app::App;
 
@@ -52,6 +52,9 @@ fn reading() -> OpenApiRouter<App> {
         .routes(routes!(chats::list_messages))
         .routes(routes!(chats::list_variants))
         .routes(routes!(chats::list_approval_rules))
+        .routes(routes!(chats::list_traces))
+        .routes(routes!(chats::sent_request))
+        .routes(routes!(usage::usage))
         .routes(routes!(stream::chat_stream))
         .routes(routes!(stream::chat_events))
         .routes(routes!(stream::list_events))

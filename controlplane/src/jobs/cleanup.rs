@@ -1,4 +1,4 @@
-//! Forgets what has had its time: expired log-ins, old idempotency keys, old join tokens.
+//! Forgets what has had its time: expired log-ins, old idempotency keys, old join tokens, old traces.
 //!
 //! Every replica may run it: each statement deletes by age alone and is harmless twice.
 
@@ -9,6 +9,8 @@ use crate::store::StoreError;
 
 const EVERY: Duration = Duration::from_secs(3_600);
 const DAY_MS: i64 = 86_400_000;
+/// Days that spans are kept.
+const TRACES_KEPT_DAYS: i64 = 30;
 
 /// Runs every hour until the soft stop, the first time at once.
 pub async fn run(app: App) {
@@ -36,5 +38,7 @@ async fn once(app: &App) -> Result<u64, StoreError> {
     let sessions = app.store.sessions.delete_expired().await?;
     let keys = app.store.idempotency.delete_old(day_ago_ms).await?;
     let tokens = app.store.join_tokens.delete_old(day_ago_ms).await?;
-    Ok(sessions + keys + tokens)
+    let traced_ms = app.clock.now_ms().saturating_sub(TRACES_KEPT_DAYS * DAY_MS);
+    let spans = app.store.traces.delete_old(traced_ms).await?;
+    Ok(sessions + keys + tokens + spans)
 }

@@ -39,6 +39,12 @@ static KEYS: LazyLock<Regex> = LazyLock::new(|| {
     .expect("the pattern of this source is valid")
 });
 
+/// `text` with everything that looks like a key taken out.
+#[must_use]
+pub fn redact(text: &str) -> String {
+    KEYS.replace_all(text, "[key]").into_owned()
+}
+
 /// Who failed, for messages, and what must not be told.
 #[derive(Clone)]
 pub(super) struct Teller {

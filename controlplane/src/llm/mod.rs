@@ -27,6 +27,7 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
+pub use classify::redact;
 pub use client::LlmClient;
 pub use names::is_another_model;
 pub use registry::{ProviderKind, ProviderSettings, Registry};

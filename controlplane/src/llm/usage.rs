@@ -69,6 +69,7 @@ impl Counts {
                 output,
                 reasoning: self.reasoning.unwrap_or(0).min(output),
                 source: "provider".to_owned(),
+                cost_micros: None,
             },
             _ => Usage { source: "unknown".to_owned(), ..Usage::default() },
         }

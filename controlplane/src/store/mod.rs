@@ -22,6 +22,8 @@ mod replicas;
 mod sessions;
 mod settings;
 mod setup_tokens;
+mod traces;
+mod usage;
 mod users;
 mod workspaces;
 
@@ -44,6 +46,8 @@ pub use replicas::{ReplicaRow, ReplicaStore};
 pub use sessions::{NewSession, SessionRow, SessionStore};
 pub use settings::SettingsStore;
 pub use setup_tokens::SetupTokenStore;
+pub use traces::{SPANS_PER_CHAT, SpanKind, SpanRow, SpanStatus, TraceStore, TraceWrite};
+pub use usage::{UsageEntry, UsagePurpose, UsageStore, UsageSum};
 pub use users::{NewUser, UserRole, UserRow, UserStore};
 pub use workspaces::{NewWorkspace, Seen, WorkspaceRow, WorkspaceStore};
 
@@ -63,6 +67,8 @@ pub fn statements() -> Vec<&'static str> {
         settings::STATEMENTS,
         idempotency::STATEMENTS,
         audit::STATEMENTS,
+        traces::STATEMENTS,
+        usage::STATEMENTS,
     ];
     parts.into_iter().chain(chats::STATEMENTS.iter().copied()).flatten().copied().collect()
 }
@@ -104,6 +110,10 @@ pub struct Store {
     pub idempotency: IdempotencyStore,
     /// Who did what.
     pub audit: AuditStore,
+    /// What turns did, and when.
+    pub traces: TraceStore,
+    /// What model calls used.
+    pub usage: UsageStore,
     base: Base,
 }
 
@@ -126,6 +136,8 @@ impl Store {
             settings: SettingsStore::new(base.clone()),
             idempotency: IdempotencyStore::new(base.clone()),
             audit: AuditStore::new(base.clone()),
+            traces: TraceStore::new(base.clone()),
+            usage: UsageStore::new(base.clone()),
             base,
         }
     }

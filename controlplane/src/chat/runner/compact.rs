@@ -27,6 +27,7 @@ use crate::chat::hub::{EpisodeWriter, Piece};
 use crate::chat::machine::AssistantMessage;
 use crate::chat::ports::ModelChoice;
 use crate::llm::{Event, Prompt, ProviderErrorKind};
+use crate::store::SpanKind;
 
 impl Runner {
     /// What to do before the model is called.
@@ -68,6 +69,7 @@ impl Runner {
         writer: Arc<EpisodeWriter>,
     ) -> Flow {
         let prompt = self.question(choice, prompt, &plan);
+        self.trace_call(choice, &prompt, (SpanKind::Compaction, plan.cut_to));
         shared::fault::point("w0 summary call");
         let checkpoints = Checkpoints::of(self);
         let mut text = String::new();
@@ -100,6 +102,7 @@ impl Runner {
                 self.failed(choice, error).await
             }
             Ok(Ok(answer)) => {
+                self.trace_answer(&answer);
                 let said = AssistantMessage {
                     content: Vec::new(),
                     raw_kind: None,
@@ -154,6 +157,7 @@ impl Runner {
         shared::fault::point("w0 compaction committed");
         tracing::info!(chat.id = %self.id, ?method, before, after, "the history was made shorter");
         self.need = Need::Room;
+        self.trace_compaction(method, before, after);
         self.chat = step.chat;
         self.fence = step.fence;
         self.history.push(step.message);

@@ -22,10 +22,12 @@ use crate::chat::history::{self, Reader};
 use crate::chat::hub::{EpisodeWriter, Piece};
 use crate::chat::machine::{AssistantMessage, RetryState};
 use crate::chat::ports::ModelChoice;
+use crate::chat::price::cost_micros;
 use crate::llm::{
     Event, EventStream, FinishReason, Prompt, ProviderError, ProviderErrorKind, ToolSpec,
     is_another_model,
 };
+use crate::store::SpanKind;
 use shared::backoff::Backoff;
 
 /// Silence after which a model call counts as dead. The providers watch the bytes of their
@@ -43,6 +45,10 @@ pub(super) struct Answer {
     pub(super) model: Option<String>,
     pub(super) reason: FinishReason,
     pub(super) usage: Usage,
+    /// The provider's id of the request.
+    pub(super) request_id: Option<String>,
+    /// From the request to the first piece of the answer, in milliseconds.
+    pub(super) first_chunk_ms: Option<f64>,
 }
 
 impl Runner {
@@ -67,6 +73,7 @@ impl Runner {
         if plan != Plan::Go {
             return self.make_room(&choice, prompt, plan, writer).await;
         }
+        self.trace_call(&choice, &prompt, (SpanKind::Step, None));
         shared::fault::point("w0 model call");
         let checkpoints = Checkpoints::of(self);
         let seen = self.seen();
@@ -132,6 +139,7 @@ impl Runner {
         answer: Answer,
         mut content: Vec<StoredPart>,
     ) -> Flow {
+        self.trace_answer(&answer);
         content.extend(remark(&answer.reason));
         content.extend(self.relabelled(&choice.model, answer.model.as_deref()));
         let intents = self.intents(&content);
@@ -157,6 +165,9 @@ impl Runner {
         self.history.push(step.message);
         self.operations = Some(step.operations);
         self.preview = None;
+        if intents.is_empty() {
+            self.trace_step_over(serde_json::Value::Null);
+        }
         self.tell();
         if self.chat.status != ChatStatus::Running {
             self.tell_lists(); // it waits for a person now
@@ -180,6 +191,7 @@ impl Runner {
     /// Notes the retry, or stops the chat. Whatever was streamed is dropped: calls of a stream that
     /// did not end are never run.
     pub(super) async fn failed(&mut self, choice: &ModelChoice, error: ProviderError) -> Flow {
+        self.trace_failure(&error);
         let view = failure::of_provider(&error, choice.provider.kind());
         let attempt = self.fence.attempt;
         tracing::info!(chat.id = %self.id, attempt, code = %view.code, "a model call failed");
@@ -222,9 +234,10 @@ pub(super) async fn answer(
     checkpoints: &Checkpoints,
     mut say: impl FnMut(Event),
 ) -> Result<Answer, ProviderError> {
+    let asked = Instant::now();
     let begun = tokio::time::timeout(SILENCE_MAX, choice.provider.stream(prompt)).await;
     let mut stream: EventStream = begun.unwrap_or_else(|_| Err(silent()))?;
-    let mut model = None;
+    let (mut model, mut request_id, mut first_chunk_ms) = (None, None, None);
     let mut saved = pin!(checkpoints.keep(writer));
     let silence = tokio::time::sleep(SILENCE_MAX);
     let mut silence = pin!(silence);
@@ -237,11 +250,17 @@ pub(super) async fn answer(
         };
         silence.as_mut().reset(Instant::now() + SILENCE_MAX);
         match event {
-            Some(Ok(Event::Started { model: named, .. })) => model = named,
-            Some(Ok(Event::Finished { reason, usage })) => {
-                return Ok(Answer { model, reason, usage });
+            Some(Ok(Event::Started { model: named, request_id: id })) => {
+                (model, request_id) = (named, id);
             }
-            Some(Ok(event)) => say(event),
+            Some(Ok(Event::Finished { reason, mut usage })) => {
+                usage.cost_micros = cost_micros(choice.price.as_ref(), &usage);
+                return Ok(Answer { model, reason, usage, request_id, first_chunk_ms });
+            }
+            Some(Ok(event)) => {
+                first_chunk_ms.get_or_insert_with(|| asked.elapsed().as_secs_f64() * 1_000.0);
+                say(event);
+            }
             Some(Err(error)) => return Err(error),
             None => {
                 return Err(failure::cut(

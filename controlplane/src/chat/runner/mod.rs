@@ -30,6 +30,7 @@ mod intent;
 mod interrupt;
 mod system;
 mod tools;
+mod trace;
 mod watch;
 
 use std::sync::{Arc, Mutex};
@@ -41,17 +42,19 @@ use shared::ids::{ChatId, IdSource, OpId};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Need;
-use super::event::ChatErrorView;
+use super::event::{ChatErrorView, ChatStatus};
 use super::hints::Hints;
 use super::hub::{EpisodeKey, EpisodeWriter, Hub};
 use super::machine::AssistantMessage;
 use super::ports::{Models, ToolRunner};
+use super::trace::Recorder;
 use crate::store::StoreError;
 use crate::store::chats::{
     Acquired, ChatRow, ChatStore, Finished, MessageRow, OperationRow, WorkerFence,
 };
 use decide::Next;
 pub(super) use failure::internal as internal_error;
+use trace::Tracing;
 use watch::{Seen, Stop, Watch};
 
 /// Pause before a chat that cannot be worked on is given back, so that nobody spins over it.
@@ -70,6 +73,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn IdSource>,
     pub(super) rng: Mutex<StdRng>,
+    pub(super) recorder: Recorder,
 }
 
 /// Drives one chat. Made per acquisition.
@@ -89,6 +93,8 @@ pub(super) struct Runner {
     partial: Option<AssistantMessage>,
     /// Why the history may have to be made shorter before the next model call.
     need: Need,
+    /// The spans that are open.
+    tracing: Tracing,
     /// Keeps the preview open until what it shows is a message.
     preview: Option<Arc<EpisodeWriter>>,
     /// Whether this runner has asked the model; until then a checkpoint is a former runner's.
@@ -140,12 +146,14 @@ impl Runner {
             attempt_begun,
             partial: None,
             need: Need::Room,
+            tracing: Tracing::default(),
             preview: None,
             has_asked: false,
             stop_told: false,
             acknowledged: Vec::new(),
             watch,
         };
+        runner.shared.recorder.taken_over(id, runner.shared.clock.now_ms());
         // The acquisition was a commit too.
         runner.tell();
         let ended = match runner.begin(history).await {
@@ -200,6 +208,8 @@ impl Runner {
             }
         }
         self.note_acknowledged().await;
+        // What is open is another runner's now, or lost.
+        self.shared.recorder.left(self.id);
     }
 
     async fn abandon(&self) {
@@ -254,6 +264,8 @@ impl Runner {
     /// Takes over what the end of a turn wrote: the chat rests, or a queued message is next.
     fn finished(&mut self, finished: Option<Finished>) {
         let Some(Finished { chat, messages, next }) = finished else { return };
+        let error = chat.last_error.as_ref().filter(|_| chat.status == ChatStatus::Error);
+        self.trace_turn_over(self.chat.status, error.map(|error| error.code.as_str()));
         self.chat = chat;
         self.history.extend(messages);
         self.operations = None;

@@ -42,7 +42,7 @@ const AGAIN_PAUSE: Duration = Duration::from_millis(500);
 
 /// What one tool's task ends with.
 enum Ended {
-    Answered { outcome: ToolOutcome, duration: Duration },
+    Answered { outcome: ToolOutcome, queued: Duration, duration: Duration },
     Cancelled,
     Fenced,
 }
@@ -74,9 +74,10 @@ impl Batch {
 
     fn start(&mut self, row: OperationRow, run: ToolRun) {
         let (tools, permits) = (Arc::clone(&self.tools), Arc::clone(&self.permits));
+        let asked = Instant::now();
         let task = self.running.spawn(async move {
             let _permit = permits.acquire().await;
-            to_an_answer(&*tools, run).await
+            to_an_answer(&*tools, run, asked.elapsed()).await
         });
         self.names.insert(task.id(), row);
     }
@@ -93,6 +94,7 @@ impl Runner {
                 "a chat waits for calls that do not exist");
             return self.finish_error(failure::internal()).await;
         }
+        self.trace_tools(&rows);
         let writer = Arc::new(self.shared.hub.open(self.id, self.episode(), self.epoch()));
         self.preview = Some(Arc::clone(&writer));
         let mut batch = Batch::new(Arc::clone(&self.shared.tools), writer);
@@ -127,7 +129,8 @@ impl Runner {
             };
             let Some(row) = batch.names.remove(&task) else { continue };
             match ended {
-                Ended::Answered { outcome, duration } => {
+                Ended::Answered { outcome, queued, duration } => {
+                    self.trace_tool_over(&row, &outcome, (queued, duration));
                     if !self.store_answer(&row, outcome, duration, &batch.writer).await? {
                         // The chat moved on: what is left of the batch is decided anew.
                         return Ok(());
@@ -164,6 +167,7 @@ impl Runner {
             }
             show(&batch.writer, &row);
             if row.is_open() {
+                self.trace_tool(&row);
                 let run = self.tool_run(&row, &batch.writer, &batch.cancel);
                 batch.start(row, run);
             }
@@ -245,6 +249,7 @@ impl Runner {
         self.fence = stored.fence;
         writer.publish(Piece::Done { index: index_of(row), part: result_part(row, answer).into() });
         if let Some(sealed) = stored.sealed {
+            self.trace_step_over(serde_json::Value::Null);
             self.history.push(sealed);
             self.history.extend(stored.steered);
             self.operations = None;
@@ -264,12 +269,14 @@ impl Runner {
 }
 
 /// Runs one tool until there is an answer; a workspace that is away is waited for.
-async fn to_an_answer(tools: &dyn ToolRunner, run: ToolRun) -> Ended {
+async fn to_an_answer(tools: &dyn ToolRunner, run: ToolRun, queued: Duration) -> Ended {
     let begun = Instant::now();
     shared::fault::point("w1 dispatch");
     loop {
         match tools.run(run.clone()).await {
-            Ok(outcome) => return Ended::Answered { outcome, duration: begun.elapsed() },
+            Ok(outcome) => {
+                return Ended::Answered { outcome, queued, duration: begun.elapsed() };
+            }
             Err(ToolError::Fenced) => return Ended::Fenced,
             Err(ToolError::Cancelled) => return Ended::Cancelled,
             Err(error @ (ToolError::Unknown { .. } | ToolError::Unavailable { .. })) => {
@@ -306,7 +313,7 @@ fn panicked() -> Ended {
         is_error: true,
         process_ids: Vec::new(),
     };
-    Ended::Answered { outcome, duration: Duration::ZERO }
+    Ended::Answered { outcome, queued: Duration::ZERO, duration: Duration::ZERO }
 }
 
 /// Names and fences an operation for the daemon: the stored intent, under the present epoch.

@@ -137,6 +137,7 @@ impl Models for Model {
             max_output_tokens: 1_000,
             context_limit: *self.window.lock().unwrap(),
             options: serde_json::Map::new(),
+            price: None,
         })
     }
 }

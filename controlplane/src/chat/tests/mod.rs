@@ -10,6 +10,7 @@ mod interrupts;
 mod leases;
 mod retries;
 mod storm;
+mod traces;
 mod turns;
 mod waits;
 
@@ -50,6 +51,7 @@ struct Running {
     chats: ChatService,
     streams: super::stream::Streams,
     hints: super::hints::Hints,
+    recorder: super::trace::Recorder,
     lifecycle: Lifecycle,
 }
 
@@ -199,8 +201,10 @@ fn engine(store: &Store, model: &Arc<Model>, tools: &Arc<Tools>, lifecycle: &Lif
 
 fn start(store: &Store, model: &Arc<Model>, tools: &Arc<Tools>) -> Running {
     let lifecycle = Lifecycle::new();
-    let Engine { chats, streams, hints, worker, .. } = engine(store, model, tools, &lifecycle);
+    let Engine { chats, streams, hints, worker, recorder, recording, .. } =
+        engine(store, model, tools, &lifecycle);
     let worker: Worker = worker;
     lifecycle.spawn_vital("chat worker", worker.run(lifecycle.soft()));
-    Running { chats, streams, hints, lifecycle }
+    lifecycle.spawn_serving("traces", recording.run(lifecycle.hard()));
+    Running { chats, streams, hints, recorder, lifecycle }
 }

@@ -76,6 +76,8 @@ impl Worker {
             };
             self.serve(replica, lease, &soft).await;
         }
+        // Every runner is gone.
+        self.shared.recorder.finish();
     }
 
     /// One lease: from its registration to its loss or to the soft stop.

@@ -17,6 +17,7 @@ mod queue;
 mod rules;
 mod send;
 mod tool_results;
+mod traces;
 mod view;
 
 pub use answers::*;
@@ -36,4 +37,5 @@ pub use queue::*;
 pub use rules::*;
 pub use send::*;
 pub use tool_results::*;
+pub use traces::*;
 pub use view::ChatView;

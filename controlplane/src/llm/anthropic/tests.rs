@@ -136,7 +136,7 @@ async fn every_kind_of_block_is_shown_and_kept() {
         heard.finished.as_deref(),
         Some(
             "ToolUse Usage { input: 12, cache_read: 900, cache_write: 5, output: 77, reasoning: 20, \
-             source: \"provider\" }"
+             source: \"provider\", cost_micros: None }"
         )
     );
 }

@@ -80,7 +80,7 @@ async fn reasoning_text_and_calls_are_told_apart() {
         heard.finished.as_deref(),
         Some(
             "ToolUse Usage { input: 100, cache_read: 900, cache_write: 0, output: 50, reasoning: 7, \
-             source: \"provider\" }"
+             source: \"provider\", cost_micros: None }"
         )
     );
 }

@@ -12,6 +12,7 @@ use crate::store::db::on_pool;
 use crate::store::error::StoreError;
 use crate::store::row::Columns;
 use crate::store::text::{clean, json};
+use crate::store::usage::{self, UsageEntry, UsagePurpose};
 
 /// How long the client that declared a tool has for its answer.
 const CLIENT_TOOL_DEADLINE_MS: i64 = 5 * 60 * 1_000;
@@ -195,7 +196,26 @@ impl Held<'_> {
         self.chat.steps_in_turn += 1;
         let AssistantMessage { content, raw_kind, model, usage } = message;
         let saying = Saying { content, raw_kind, model, usage, variant: None };
-        self.insert_message(Role::Assistant, saying).await
+        self.insert_message(Role::Assistant, saying).await?;
+        self.enter_usage().await
+    }
+
+    /// Enters what the step that was just inserted used.
+    async fn enter_usage(&mut self) -> Result<(), StoreError> {
+        let Some(message) = self.written.messages.last() else { return Ok(()) };
+        let (Some(usage), Some(model)) = (&message.usage, &message.model) else { return Ok(()) };
+        let is_summary =
+            message.content.iter().any(|stored| matches!(stored.part, Part::Compaction { .. }));
+        let entry = UsageEntry {
+            id: message.id.to_string(),
+            owner: self.chat.owner_id,
+            chat: self.chat.id,
+            purpose: if is_summary { UsagePurpose::Compaction } else { UsagePurpose::Step },
+            model,
+            usage,
+            at_ms: self.now_ms,
+        };
+        usage::enter(self.tx, &entry).await
     }
 
     async fn insert_partial(&mut self, message: AssistantMessage) -> Result<(), StoreError> {

@@ -28,6 +28,11 @@ export const api = {
     body(client.PATCH("/api/v1/chats/{id}", { ...path({ id }), body: value })),
   archive: (id: string) => body(client.POST("/api/v1/chats/{id}/archive", path({ id }))),
   unarchive: (id: string) => body(client.POST("/api/v1/chats/{id}/unarchive", path({ id }))),
+  compact: (id: string) => body(client.POST("/api/v1/chats/{id}/compact", { ...path({ id }), body: {} })),
+  traces: (id: string) => body(client.GET("/api/v1/chats/{id}/traces", { params: { path: { id }, query: { limit: 1_000 } } })),
+  sentRequest: (id: string, span: string) =>
+    body(client.GET("/api/v1/chats/{id}/traces/{span}/request", path({ id, span }))),
+  usage: () => body(client.GET("/api/v1/usage")),
   interrupt: (id: string) => body(client.POST("/api/v1/chats/{id}/interrupt", path({ id }))),
   messagesBefore: (id: string, before: number, limit: number) =>
     body(client.GET("/api/v1/chats/{id}/messages", { params: { path: { id }, query: { before, limit } } })),

@@ -36,6 +36,18 @@ export const processQuery = (id: string, process: string) =>
 export const ptysQuery = (id: string) =>
   queryOptions({ queryKey: ["ptys", id], queryFn: () => api.ptys(id), staleTime: 1_000 });
 
+/** Asked again every second while something runs. */
+export const tracesQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["traces", id],
+    queryFn: () => api.traces(id),
+    staleTime: 0,
+    refetchInterval: (query) => (query.state.data?.items.some((span) => span.status === "running") ? 1_000 : false),
+  });
+export const sentQuery = (id: string, span: string) =>
+  queryOptions({ queryKey: ["sent", id, span], queryFn: () => api.sentRequest(id, span), staleTime: Infinity });
+export const usageQuery = queryOptions({ queryKey: ["usage"], queryFn: api.usage });
+
 /** A session that ended while the page was open leads to the sign-in, and back here afterwards. */
 function signedOut(error: unknown): void {
   const wasIn = queryClient.getQueryData(meQuery.queryKey) !== undefined;

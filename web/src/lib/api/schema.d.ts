@@ -472,6 +472,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{id}/traces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a chat's turns did: the newest spans, in the order of their begin, those that run included.
+         * @description Spans are written within a second, and kept for 30 days and up to 20,000 a chat.
+         *     `next_cursor` goes on with older ones.
+         */
+        get: operations["list_traces"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/traces/{span}/request": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What an attempt (a span of the kind `attempt`) sent to its provider, made again from what is
+         *     stored and compared with the digest of what was sent.
+         * @description 404: there is no such span, it is no attempt, or what it sent is forgotten.
+         */
+        get: operations["sent_request"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{id}/unarchive": {
         parameters: {
             query?: never;
@@ -667,6 +709,23 @@ export interface paths {
          * @description 401 `setup_token_invalid`: wrong, used or expired. 409 `setup_done`: there is one already.
          */
         post: operations["setup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What your model calls used in the last `days` days, today included. */
+        get: operations["usage"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2148,6 +2207,34 @@ export interface components {
             next_cursor?: string | null;
         };
         /** @description One page of a list. */
+        Page_SpanView: {
+            /** @description In the list's order. */
+            items: {
+                /** @description By OpenTelemetry's names (`gen_ai.…`) and our own (`holdfast.…`). */
+                attributes: Record<string, unknown>;
+                /**
+                 * Format: int64
+                 * @description From begin to end; none: it runs.
+                 */
+                duration_ms?: number | null;
+                ended_at?: components["schemas"]["Timestamp"] | null;
+                /** @description Unique in the chat. */
+                id: string;
+                /** @description `turn`, `step`, `attempt`, `tool` or `compaction`. */
+                kind: string;
+                /** @description As OpenTelemetry names it: `invoke_agent`, `chat {model}`, `execute_tool {tool}`. */
+                name: string;
+                /** @description The span it belongs to: a turn has steps and compactions, these have attempts and tools. */
+                parent_id?: string | null;
+                /** @description When it began. */
+                started_at: components["schemas"]["Timestamp"];
+                /** @description `running`, `ok`, `error`, `interrupted` or `lost`. */
+                status: string;
+            }[];
+            /** @description Pass it back as `cursor` to go on; none: this was the end. */
+            next_cursor?: string | null;
+        };
+        /** @description One page of a list. */
         Page_WorkspaceView: {
             /** @description In the list's order. */
             items: {
@@ -2847,6 +2934,16 @@ export interface components {
             /** @description More matched, or the time budget ended the walk. */
             truncated: boolean;
         };
+        /** @description What an attempt sent to its provider. */
+        SentView: {
+            /** @description The body of the request. What looks like a key is replaced by `[key]`. */
+            body: Record<string, unknown>;
+            /**
+             * @description Whether this is what was sent, byte for byte but for what is taken out. If not, another
+             *     branch of the history is shown now, or another version of this program made the prompt.
+             */
+            exact: boolean;
+        };
         /** @description The first administrator. */
         SetupBody: {
             /** @description At least 8 characters. */
@@ -2860,6 +2957,29 @@ export interface components {
         SignalBody: {
             /** @description `TERM`, `KILL`, `INT`, `HUP`, `QUIT`, `USR1`, `USR2`, `STOP`, `CONT`, or a number from 1 to 64. */
             signal: string;
+        };
+        /** @description One span of a turn, step, attempt, tool or compaction. */
+        SpanView: {
+            /** @description By OpenTelemetry's names (`gen_ai.…`) and our own (`holdfast.…`). */
+            attributes: Record<string, unknown>;
+            /**
+             * Format: int64
+             * @description From begin to end; none: it runs.
+             */
+            duration_ms?: number | null;
+            ended_at?: components["schemas"]["Timestamp"] | null;
+            /** @description Unique in the chat. */
+            id: string;
+            /** @description `turn`, `step`, `attempt`, `tool` or `compaction`. */
+            kind: string;
+            /** @description As OpenTelemetry names it: `invoke_agent`, `chat {model}`, `execute_tool {tool}`. */
+            name: string;
+            /** @description The span it belongs to: a turn has steps and compactions, these have attempts and tools. */
+            parent_id?: string | null;
+            /** @description When it began. */
+            started_at: components["schemas"]["Timestamp"];
+            /** @description `running`, `ok`, `error`, `interrupted` or `lost`. */
+            status: string;
         };
         /** @description A process to be started: a command line for the shell, or a program with its arguments. */
         StartBody: {
@@ -2953,6 +3073,11 @@ export interface components {
             cache_write: number;
             /**
              * Format: int64
+             * @description What the call cost, in millionths of the price's currency; none: not known.
+             */
+            cost_micros?: number | null;
+            /**
+             * Format: int64
              * @description Input tokens that were neither read from nor written to a cache.
              */
             input: number;
@@ -2968,6 +3093,69 @@ export interface components {
             reasoning: number;
             /** @description `provider`, or `unknown` where the provider sent none or nonsense. */
             source: string;
+        };
+        /** @description What the calls of one day, one model and one purpose used. */
+        UsageItem: {
+            /**
+             * Format: int64
+             * @description Input tokens read from a cache.
+             */
+            cache_read_tokens: number;
+            /**
+             * Format: int64
+             * @description Input tokens written to a cache.
+             */
+            cache_write_tokens: number;
+            /**
+             * Format: int64
+             * @description Calls.
+             */
+            calls: number;
+            /**
+             * Format: int64
+             * @description Millionths of the price's currency; of the calls whose cost is known.
+             */
+            cost_micros: number;
+            /** @description The day in UTC. */
+            day: components["schemas"]["Timestamp"];
+            /**
+             * Format: int64
+             * @description Input tokens that were neither read from nor written to a cache.
+             */
+            input_tokens: number;
+            /** @description The provider's name of the model that answered. */
+            model: string;
+            /**
+             * Format: int64
+             * @description Output tokens, reasoning included.
+             */
+            output_tokens: number;
+            /**
+             * Format: int64
+             * @description Calls whose cost is known.
+             */
+            priced_calls: number;
+            /** @description `step`, `compaction`, `title` or `label`. */
+            purpose: string;
+            /**
+             * Format: int64
+             * @description Reasoning tokens among the output.
+             */
+            reasoning_tokens: number;
+            /**
+             * Format: int64
+             * @description Calls whose counts the provider did not send, or sent wrong: they are in no sum.
+             */
+            unknown_calls: number;
+        };
+        /** @description What a person's model calls used. */
+        UsageReport: {
+            /** @description From the beginning of this day in UTC. */
+            from: components["schemas"]["Timestamp"];
+            /** @description By day, model and purpose; newest day first. */
+            items: components["schemas"]["UsageItem"][];
+            /** @description To the end of this day in UTC, exclusive. */
+            to: components["schemas"]["Timestamp"];
         };
         /** @description What a process, and everything that it waited for, used. */
         UsageView: {
@@ -4013,6 +4201,72 @@ export interface operations {
             };
         };
     };
+    list_traces: {
+        parameters: {
+            query?: {
+                /** @description Spans before a page */
+                cursor?: string;
+                /** @description 1 to 2,000; 500 by default */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_SpanView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    sent_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                span: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SentView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
     unarchive_chat: {
         parameters: {
             query?: never;
@@ -4459,6 +4713,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MeView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    usage: {
+        parameters: {
+            query?: {
+                /** @description 1 to 366; 30 by default */
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReport"];
                 };
             };
             /** @description Anything else: a problem with a stable `code` */

@@ -23,6 +23,7 @@ export type NewChat = Schemas["ChatBody"];
 export type NewModel = Schemas["ModelBody"];
 export type ModelChange = Schemas["ModelPatchBody"];
 export type NewProvider = Schemas["ProviderBody"];
+export type SpanView = Schemas["SpanView"];
 export type Part = Schemas["Part"];
 export type Plan = Schemas["Plan"];
 export type Mode = Schemas["ModeBody"];

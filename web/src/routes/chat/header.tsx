@@ -33,6 +33,7 @@ export function ChatHeader({ chat, status, workspace }: ChatHeaderProps) {
       if (!chat.archived) await navigate({ to: "/" });
     },
   });
+  const compact = useMutation({ mutationFn: () => api.compact(chat.id) });
   return (
     <header className="chat-head">
       <Link to="/" className="icon-button chat-back" aria-label={t.nav.inbox}>
@@ -49,8 +50,15 @@ export function ChatHeader({ chat, status, workspace }: ChatHeaderProps) {
         </Link>
       )}
       <Suspense fallback={<IconButton icon="more" label={t.common.more} disabled />}>
-        <ChatMenu archived={chat.archived} onRename={() => setRenaming(true)} onArchive={() => archive.mutate()} />
+        <ChatMenu
+          archived={chat.archived}
+          onRename={() => setRenaming(true)}
+          onArchive={() => archive.mutate()}
+          onCompact={() => compact.mutate()}
+          onTrace={() => void navigate({ to: "/chats/$chatId/trace", params: { chatId: chat.id } })}
+        />
       </Suspense>
+      {compact.isError && <ProblemNote error={compact.error} />}
       {archive.isError && <ProblemNote error={archive.error} />}
       {renaming && <Rename chat={chat} onClose={() => setRenaming(false)} />}
     </header>

@@ -7,9 +7,11 @@ interface ChatMenuProps {
   archived: boolean;
   onRename: () => void;
   onArchive: () => void;
+  onCompact: () => void;
+  onTrace: () => void;
 }
 
-export default function ChatMenu({ archived, onRename, onArchive }: ChatMenuProps) {
+export default function ChatMenu({ archived, onRename, onArchive, onCompact, onTrace }: ChatMenuProps) {
   return (
     <Menu.Root modal={false}>
       <Menu.Trigger asChild>
@@ -20,6 +22,14 @@ export default function ChatMenu({ archived, onRename, onArchive }: ChatMenuProp
           <Menu.Item className="menu-item" onSelect={onRename}>
             <Icon name="edit" />
             {t.chat.rename}
+          </Menu.Item>
+          <Menu.Item className="menu-item" onSelect={onTrace}>
+            <Icon name="list" />
+            {t.trace.title}
+          </Menu.Item>
+          <Menu.Item className="menu-item" disabled={archived} onSelect={onCompact}>
+            <Icon name="output" />
+            {t.chat.compact}
           </Menu.Item>
           <Menu.Item className="menu-item" onSelect={onArchive}>
             <Icon name="archive" />

@@ -5,6 +5,7 @@ const SECTIONS = [
   { to: "/settings/providers", label: t.providers.title },
   { to: "/settings/models", label: t.models.title },
   { to: "/settings/api-keys", label: t.apiKeys.title },
+  { to: "/settings/usage", label: t.usage.title },
   { to: "/settings/appearance", label: t.appearance.title },
 ] as const;
 
