@@ -156,11 +156,34 @@ impl Api {
         Ok(Events { response, buffer: Vec::new(), last: Value::Null, last_id: None })
     }
 
+    /// The address of a WebSocket below `/api/v1`.
+    #[must_use]
+    pub fn websocket_url(&self, path: &str) -> String {
+        format!("{}/api/v1{path}", self.url.replacen("http", "ws", 1))
+    }
+
+    /// The value of the header that shows who asks.
+    #[must_use]
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.key)
+    }
+
+    /// GET that must succeed; the body and one of the headers.
+    pub async fn bytes(&self, path: &str, header: &str) -> Result<(Vec<u8>, String)> {
+        let request = self.http.get(format!("{}/api/v1{path}", self.url)).bearer_auth(&self.key);
+        let response = request.send().await?;
+        let status = response.status();
+        let value = response.headers().get(header).and_then(|value| value.to_str().ok());
+        let value = value.unwrap_or_default().to_owned();
+        let bytes = response.bytes().await?;
+        ensure!(status.is_success(), "GET {path} answered {status}");
+        Ok((bytes.to_vec(), value))
+    }
+
     /// A WebSocket below `/api/v1`.
     pub async fn socket(&self, path: &str) -> Result<Socket> {
-        let url = format!("{}/api/v1{path}", self.url.replacen("http", "ws", 1));
-        let mut request = url.into_client_request()?;
-        request.headers_mut().insert("authorization", format!("Bearer {}", self.key).parse()?);
+        let mut request = self.websocket_url(path).into_client_request()?;
+        request.headers_mut().insert("authorization", self.bearer().parse()?);
         let (socket, _) = tokio_tungstenite::connect_async(request).await?;
         if let tokio_tungstenite::MaybeTlsStream::Plain(tcp) = socket.get_ref() {
             tcp.set_nodelay(true)?;

@@ -7,6 +7,7 @@
 //! gate       holds a program at a named fault point
 //! relay      sits in the link and can be cut
 //! fake_llm   a model server that answers as it is told and checks what it is asked
+//! pty        a viewer of a terminal
 //! stream     a viewer of a chat, with the product's own client state
 //! fleet      a control plane in the test's own process, which calls daemons by hand
 //! systemd    a real one as PID 1 of namespaces of its own
@@ -19,6 +20,7 @@ pub mod fleet;
 pub mod gate;
 pub mod postgres;
 pub mod programs;
+pub mod pty;
 pub mod relay;
 pub mod stream;
 pub mod systemd;

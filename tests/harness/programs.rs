@@ -128,6 +128,11 @@ impl Programs {
         Ok(ready)
     }
 
+    /// Where the control plane is reached.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
     /// Where the control plane listens for daemons.
     pub fn quic(&self) -> &str {
         &self.quic

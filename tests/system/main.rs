@@ -7,4 +7,5 @@ mod newcomer;
 mod queue;
 mod restart;
 mod resume;
+mod terminals;
 mod tools;

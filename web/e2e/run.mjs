@@ -76,6 +76,7 @@ try {
     HOLDFAST_EXPECT: "Rehearsed answer",
   });
   await script("storms.mjs", { ...real, ...shots("storms") });
+  await script("terminals.mjs", { ...real, ...shots("terminals") });
   await script("screens.mjs", { HOLDFAST_URL: "", ...shots("screens") });
   await script("../scripts/size.mjs");
   console.log(JSON.stringify({ browser: "ok" }));

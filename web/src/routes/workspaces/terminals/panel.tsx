@@ -68,7 +68,8 @@ export default function TerminalPanel({ workspaceId, pty, onAgain }: TerminalPan
         if (lineCount(text) > 1 && !bracketed) setAsk({ kind: "paste", text });
         else screen.paste(text);
       },
-      onRoom: (cols, rows) => live.resize(cols, rows),
+      // What the page says of a lost connection takes room that it will give back.
+      onRoom: (cols, rows) => live.state.phase === "attached" && live.resize(cols, rows),
       onTitle: setTitle,
       onClipboard: (text) => setAsk({ kind: "clipboard", text }),
       onLink: (target) => setAsk({ kind: "link", target }),
@@ -113,6 +114,11 @@ export default function TerminalPanel({ workspaceId, pty, onAgain }: TerminalPan
   useEffect(() => {
     if (parts.current) parts.current.screen.terminal.options.screenReaderMode = reader;
   }, [reader]);
+
+  useEffect(() => {
+    const size = state.phase === "attached" ? parts.current?.screen.room() : null;
+    if (size) parts.current?.live.resize(size.cols, size.rows);
+  }, [state.phase]);
 
   const focus = () => parts.current?.screen.focus();
   const take = () => {

@@ -1,0 +1,286 @@
+//! Terminals over HTTP: people before them, people who type wrong things, people who do not read, and
+//! a daemon that dies.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use shared::testing::bad_input::BadInput;
+use shared::testing::trials;
+use tests::api::Api;
+use tests::programs::rss_mib;
+use tests::pty::{Came, PtyViewer, open_pty};
+use tests::world::World;
+
+/// A shell that shows nothing by itself.
+const QUIET: &str = "stty -echo; exec sh -c 'while read -r line; do eval \"$line\"; done'";
+
+async fn world() -> Result<(World, String)> {
+    let world = World::new(json!([])).await?;
+    let workspace = world.programs.workspace_id.clone();
+    Ok((world, workspace))
+}
+
+/// Rows of the catalogue.
+struct Rows {
+    report: BadInput,
+    failures: Vec<String>,
+    count: usize,
+}
+
+impl Rows {
+    fn new() -> Self {
+        Self { report: BadInput::new(), failures: Vec::new(), count: 0 }
+    }
+
+    fn fact(&mut self, row: &str, is_so: bool, otherwise: &str) {
+        self.count += 1;
+        self.report.check(row, is_so);
+        if !is_so {
+            self.failures.push(format!("{row}: {otherwise}"));
+        }
+    }
+
+    fn report(self, title: &str) {
+        println!("{title}: passed {}/{}", self.count - self.failures.len(), self.count);
+        self.report.report(title);
+        assert!(self.failures.is_empty(), "{title}:\n{}", self.failures.join("\n"));
+    }
+}
+
+fn is(kind: &'static str) -> impl Fn(&Value) -> bool {
+    move |told| told["type"] == kind
+}
+
+#[tokio::test]
+async fn a_terminal_is_opened_typed_into_searched_recorded_and_closed() -> Result<()> {
+    let (world, workspace) = world().await?;
+    let api = world.api();
+    let at = format!("/workspaces/{workspace}/ptys");
+    let made = api
+        .post(&at, &json!({"argv": ["sh"], "cols": 100, "rows": 30, "env": {"PS1": "# "}}))
+        .await?;
+    let pty = made["id"].as_str().context("no id")?;
+    let mut viewer = PtyViewer::open(api, &workspace, pty, "write=if_free&viewer=me").await?;
+    ensure!(viewer.is_writer(), "{}", viewer.attached);
+    viewer.type_text("echo grüße-$((40 + 2)); stty size\r").await?;
+    viewer.shows("grüße-42").await?;
+    viewer.shows("30 100").await?;
+
+    let screen = api.get(&format!("{at}/{pty}/screen")).await?;
+    let lines = screen["lines"].as_array().context("no lines")?;
+    assert!(lines.iter().any(|line| line == "grüße-42"), "{screen}");
+    let listed = api.get(&at).await?;
+    let row = &listed["items"][0];
+    assert_eq!(
+        (&row["id"], &row["writer"], &row["viewers"]),
+        (&made["id"], &json!("me"), &json!(1))
+    );
+    let found = api.get(&format!("{at}/{pty}/search?q=gr%C3%BC.*42&context=1")).await?;
+    assert_eq!((&found["total"], &found["matches"][0]["text"]), (&json!(1), &json!("grüße-42")));
+    let (output, total) =
+        api.bytes(&format!("{at}/{pty}/output?tail=100000"), "holdfast-total").await?;
+    assert_eq!(output.len().to_string(), total);
+
+    viewer.type_text("exit 7\r").await?;
+    let end = viewer.until(is("end")).await?;
+    assert_eq!(end["pty"]["exit"], json!({"code": 7}));
+    let (recording, kind) = api.bytes(&format!("{at}/{pty}/recording"), "content-type").await?;
+    let mut lines = std::str::from_utf8(&recording)?.lines();
+    let head: Value = serde_json::from_str(lines.next().context("no head")?)?;
+    assert_eq!((&head["version"], &head["width"]), (&json!(2), &json!(100)), "{kind}");
+    let said: String = lines
+        .map(serde_json::from_str::<Value>)
+        .collect::<Result<Vec<_>, _>>()?
+        .iter()
+        .filter(|event| event[1] == "o")
+        .filter_map(|event| event[2].as_str())
+        .collect();
+    assert!(said.contains("grüße-42"), "{said}");
+
+    let other = open_pty(api, &workspace, "sleep 1000").await?;
+    let (status, closed) = api.request("DELETE", &format!("{at}/{other}?grace_ms=0"), None).await?;
+    assert_eq!((status, &closed["state"]), (200, &json!("exited")), "{closed}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn b33_input_that_cannot_be_typed_is_refused_by_name() -> Result<()> {
+    let (world, workspace) = world().await?;
+    let api = world.api();
+    let mut rows = Rows::new();
+    let pty = open_pty(api, &workspace, QUIET).await?;
+    let mut writer = PtyViewer::open(api, &workspace, &pty, "write=if_free&viewer=a").await?;
+    let mut reader = PtyViewer::open(api, &workspace, &pty, "write=if_free&viewer=b").await?;
+    let refused = |told: Value| told["code"].as_str().unwrap_or_default().to_owned();
+
+    reader.type_text("echo no\r").await?;
+    let code = refused(reader.until(is("refused")).await?);
+    rows.fact("B33 as a read-only viewer", code == "read_only", &code);
+    writer.say(&json!({"type": "input", "seq": 9, "text": "echo early\r"})).await?;
+    let code = refused(writer.until(is("refused")).await?);
+    rows.fact("B33 out of turn, as before an attach", code == "not_attached", &code);
+    for (row, said, code) in [
+        ("B30 an unknown type", json!({"type": "dance"}), "unknown_type"),
+        ("B30 input without text", json!({"type": "input", "seq": 1}), "invalid_event"),
+        ("B30 a list", json!([1]), "invalid_event"),
+        (
+            "B33 a single input over the limit",
+            json!({"type": "input", "seq": 1, "text": "x".repeat(65 * 1024)}),
+            "invalid_event",
+        ),
+    ] {
+        writer.say(&said).await?;
+        let found = refused(writer.until(is("refused")).await?);
+        rows.fact(row, found == code, &found);
+    }
+    writer.type_text("echo still-$((1 + 1))\r").await?;
+    let shown = reader.shows("still-2").await;
+    rows.fact("B33 the sockets stay", shown.is_ok(), &format!("{shown:?}"));
+
+    let key = api.post("/api-keys", &json!({"name": "look", "scopes": ["read"]})).await?;
+    let looks = Api::new(&world.programs.url(), key["key"].as_str().context("no key")?)?;
+    let (status, code) =
+        PtyViewer::refused(&looks, &workspace, &pty, "write=take&viewer=c").await?;
+    rows.fact(
+        "B33 a key that may only look",
+        (status, code.as_str()) == (403, "missing_scope"),
+        &code,
+    );
+    let mut watcher = PtyViewer::open(&looks, &workspace, &pty, "viewer=c").await?;
+    watcher.type_text("echo no\r").await?;
+    let code = refused(watcher.until(is("refused")).await?);
+    rows.fact("B33 it types all the same", code == "missing_scope", &code);
+    watcher.say(&json!({"type": "take"})).await?;
+    let code = refused(watcher.until(is("refused")).await?);
+    rows.fact("B33 it takes over all the same", code == "missing_scope", &code);
+    let id = key["id"].as_str().context("no id")?;
+    api.request("DELETE", &format!("/api-keys/{id}"), None).await?;
+    let (code, reason) = watcher.closed().await?;
+    rows.fact("B34 its key is revoked", code == 4401, &format!("{code} {reason}"));
+
+    let mut twin = PtyViewer::open(api, &workspace, &pty, "write=if_free&viewer=a").await?;
+    let (code, reason) = writer.closed().await?;
+    rows.fact("B33 another with its name", code == 4409, &format!("{code} {reason}"));
+    rows.fact("B33 which has its role", twin.is_writer(), &twin.attached.to_string());
+    twin.type_text("exit\r").await?;
+    twin.until(is("end")).await?;
+    twin.type_text("late\r").await?;
+    let code = refused(twin.until(is("refused")).await?);
+    rows.fact("B33 after the exit", code == "exited", &code);
+    let (status, code) =
+        PtyViewer::refused(api, &workspace, "pty_01J9ZQ4Y3M8T6V5W2X1R0P7N6K", "").await?;
+    rows.fact("B33 no such terminal", (status, code.as_str()) == (404, "pty_not_found"), &code);
+    for (query, expected) in
+        [("window=1", 400), ("write=maybe", 400), ("offset=1&scrollback=1", 400), ("dance=1", 400)]
+    {
+        let (status, code) = PtyViewer::refused(api, &workspace, &pty, query).await?;
+        rows.fact(&format!("B33 ?{query}"), status == expected, &code);
+    }
+    rows.report("B33 B34");
+    Ok(())
+}
+
+#[tokio::test]
+async fn b33_a_huge_paste_waits_for_the_program_and_arrives_whole() -> Result<()> {
+    let (world, workspace) = world().await?;
+    let api = world.api();
+    let total = trials(4, 100) * 1024 * 1024;
+    let command = format!("stty raw -echo; echo ready; head -c {total} | sha256sum; sleep 1000");
+    let pty = open_pty(api, &workspace, &command).await?;
+    let mut viewer = PtyViewer::open(api, &workspace, &pty, "write=if_free").await?;
+    viewer.shows("ready").await?;
+    let before = rss_mib(world.programs.server_pid()?)?;
+    let mut hash = <sha2::Sha256 as sha2::Digest>::new();
+    let (mut sent, mut most) = (0, before);
+    while sent < total {
+        let piece: String =
+            (0..16 * 1024).map(|i| char::from(b'a' + ((sent + i) % 23) as u8)).collect();
+        sha2::Digest::update(&mut hash, &piece);
+        viewer.type_text(&piece).await?;
+        sent += piece.len();
+        if sent % (1024 * 1024) == 0 {
+            most = most.max(rss_mib(world.programs.server_pid()?)?);
+        }
+    }
+    let expected = hex(&sha2::Digest::finalize(hash));
+    viewer.shows(&expected).await?;
+    println!(
+        "B33: a paste of {} MiB arrived whole; the server grew by {:.1} MiB",
+        total >> 20,
+        most - before
+    );
+    let mut report = BadInput::new();
+    report.check("B33 a paste of 100 MB", most - before < 64.0);
+    report.report("B33");
+    ensure!(most - before < 64.0, "the server grew from {before} to {most} MiB");
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn a_viewer_that_is_behind_is_given_a_new_screen_and_told_what_it_missed() -> Result<()> {
+    let (world, workspace) = world().await?;
+    let api = world.api();
+    let pty = open_pty(api, &workspace, QUIET).await?;
+    // It acknowledges nothing, so it is sent no more than its window.
+    let query = "viewer=b&window=65536&behind=65536";
+    let mut viewer = PtyViewer::open(api, &workspace, &pty, query).await?;
+    let mut writer = PtyViewer::open(api, &workspace, &pty, "write=if_free&viewer=a").await?;
+    writer.type_text("seq 1 500000; echo flood-$((1 + 1))\r").await?;
+    writer.shows("flood-2").await?;
+    // Now it acknowledges all that it gets.
+    let (mut got, mut dropped) = (0, 0);
+    while !String::from_utf8_lossy(&viewer.screen).contains("flood-2")
+        && !String::from_utf8_lossy(&viewer.output).contains("flood-2")
+    {
+        match viewer.next().await? {
+            Came::Bytes => {
+                got = viewer.output.len() as u64;
+                viewer.say(&json!({"type": "ack", "bytes": u64::MAX / 2})).await?;
+            }
+            Came::Told(told) if told["type"] == "dropped" => {
+                dropped += told["to"].as_u64().unwrap_or(0) - told["from"].as_u64().unwrap_or(0);
+            }
+            Came::Told(_) => {}
+            Came::Closed(code, reason) => anyhow::bail!("closed with {code} {reason}"),
+        }
+    }
+    println!("a viewer behind: {got} bytes shown, {dropped} skipped");
+    assert!(dropped > 1_000_000, "{dropped} bytes were skipped");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_daemon_is_waited_for_and_nothing_is_typed_twice() -> Result<()> {
+    let (mut world, workspace) = world().await?;
+    let api = world.api().clone();
+    let pty = open_pty(&api, &workspace, QUIET).await?;
+    let mut viewer = PtyViewer::open(&api, &workspace, &pty, "write=if_free&viewer=a").await?;
+    viewer.type_text("echo one >> ledger; echo did-$((1 + 0))\r").await?;
+    viewer.shows("did-1").await?;
+    for round in 2..5_u64 {
+        let seq = viewer
+            .type_text(&format!("echo {round} >> ledger; echo did-$((0 + {round}))\r"))
+            .await?;
+        world.programs.kill_daemon()?;
+        world.programs.start_daemon_unwatched()?;
+        let attached = viewer.until(is("attached")).await?;
+        ensure!(attached["screen"].is_null(), "it goes on where it was: {attached}");
+        ensure!(attached["is_writer"] == true, "{attached}");
+        if attached["taken_seq"].as_u64().context("no number")? < seq {
+            viewer
+                .type_text(&format!("echo {round} >> ledger; echo did-$((0 + {round}))\r"))
+                .await?;
+        }
+        viewer.shows(&format!("did-{round}")).await?;
+    }
+    let ledger = std::fs::read_to_string(world.programs.root().join("ledger"))?;
+    assert_eq!(ledger, "one\n2\n3\n4\n");
+    let shown = String::from_utf8_lossy(&viewer.output).into_owned();
+    for round in 1..5 {
+        assert_eq!(shown.matches(&format!("did-{round}")).count(), 1, "{shown}");
+    }
+    Ok(())
+}
