@@ -140,6 +140,25 @@ async fn p22_a_killed_keeper_hits_only_its_process() {
     );
 }
 
+#[tokio::test]
+async fn a_stranger_on_a_keepers_socket_costs_no_process() {
+    let scene = Scene::new();
+    let view =
+        scene.start("trap 'echo heard; exit 5' USR1; echo up; while :; do sleep 0.01; done").await;
+    let dir = scene.dir.path().join("state/processes/keepers").join(view.process_id.to_string());
+    for _ in 0..20 {
+        // It takes the daemon's link, says nothing, and goes.
+        std::os::unix::net::UnixStream::connect(dir.join("socket")).unwrap();
+    }
+    let get = GetProcess { process_id: view.process_id };
+    assert_eq!(scene.call(&get).await.state, ProcessState::Running);
+    // An answer may be lost with the link, never the process.
+    let signal = SignalProcess { process_id: view.process_id, signal: "USR1".to_owned() };
+    let _ = scene.try_call(&signal).await;
+    let ended = scene.ended(view.process_id).await;
+    assert_eq!(bench::exit(&ended), Some(shared::protocol::process::Exit::Code { code: 5 }));
+}
+
 /// In a process namespace of its own, where the next number can be chosen.
 #[test]
 fn p23_a_number_that_was_reused_is_never_signalled() {

@@ -29,6 +29,9 @@ use super::table::Process;
 /// Requests that may wait for the link. Each is one operation of the control plane.
 const QUEUE: usize = 16;
 
+/// Times that a link to one keeper is made. More is a fight that nobody wins.
+const LINKS_MAX: usize = 1_000;
+
 /// Asks one keeper. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct KeeperHandle {
@@ -87,6 +90,8 @@ pub(super) struct LinkParts {
     pub(super) budget: Arc<Budget>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lifecycle: Lifecycle,
+    /// Connects to the keeper again; none: it is gone. Blocks for moments.
+    pub(super) find: Arc<dyn Fn() -> Option<StdUnixStream> + Send + Sync>,
 }
 
 impl KeeperHandle {
@@ -179,12 +184,38 @@ impl KeeperLink {
     /// Serves until the keeper has gone or the daemon stops. The keeper stays.
     pub(super) async fn run(mut self) {
         let soft = self.parts.lifecycle.soft();
-        tokio::select! {
-            () = soft.cancelled() => return,
-            () = self.serve() => {}
+        for _ in 0..LINKS_MAX {
+            tokio::select! {
+                () = soft.cancelled() => return,
+                () = self.serve() => {}
+            }
+            if self.is_released || !self.connect_again().await {
+                break;
+            }
         }
         self.process.detail().stdin = None;
         self.seen.send_replace(Seen::Gone);
+    }
+
+    /// A keeper serves whom it met last: a program of the same user that found its socket has taken
+    /// the link, and the process must not be lost for it. Who waits for an answer is told that there
+    /// is none, as if the keeper had gone.
+    async fn connect_again(&mut self) -> bool {
+        let find = Arc::clone(&self.parts.find);
+        let found = self.parts.lifecycle.blocking("process.find", move || find()).await;
+        let connected = found.and_then(|stream| {
+            stream.set_nonblocking(true).ok()?;
+            UnixStream::from_std(stream).ok()
+        });
+        let Some(stream) = connected else { return false };
+        let (read, write) = stream.into_split();
+        (self.frames, self.sink) = (FrameReader::new(read), FrameWriter::new(write));
+        self.inputs.clear();
+        self.typings.clear();
+        self.resizes.clear();
+        self.signals.clear();
+        self.stops.clear();
+        true
     }
 
     async fn serve(&mut self) {

@@ -141,7 +141,9 @@ impl ProcessService {
         stream: UnixStream,
         attempt: Attempt,
     ) -> io::Result<()> {
+        let (service, id) = (Arc::clone(self), process.id());
         let parts = LinkParts {
+            find: Arc::new(move || service.supervisor.find(id)),
             output_dir: Arc::clone(&self.output_dir),
             budget: Arc::clone(&self.budget),
             clock: Arc::clone(&self.clock),
