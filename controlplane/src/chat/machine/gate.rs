@@ -170,12 +170,21 @@ pub fn gate(mode: Mode, tool: &str, class: &Class, rules: &[Rule]) -> Gate {
         (Class::Free, _) | (_, Mode::Plan | Mode::Auto) | (Class::Edit { .. }, Mode::Edit) => {
             Gate::Open
         }
-        (Class::Edit { paths }, Mode::Ask) if paths.iter().all(|path| allowed(path)) => Gate::Open,
+        (Class::Edit { paths }, Mode::Ask)
+            if paths.iter().all(|path| !climbs(path) && allowed(path)) =>
+        {
+            Gate::Open
+        }
         (Class::Act { subject: Some(subject) }, Mode::Ask | Mode::Edit) if allowed(subject) => {
             Gate::Open
         }
         (Class::Edit { .. } | Class::Act { .. }, Mode::Ask | Mode::Edit) => Gate::Approval,
     }
+}
+
+/// Whether a path leads upwards: then its beginning does not say where it ends.
+fn climbs(path: &str) -> bool {
+    path.split(['/', '\\']).any(|part| part == "..")
 }
 
 #[cfg(test)]
@@ -217,6 +226,8 @@ mod tests {
         let unnamed = Class::Act { subject: None };
         assert_eq!(gate(Mode::Edit, "execute", &unnamed, &rules), Gate::Approval);
         assert_eq!(gate(Mode::Ask, "edit_files", &edit(), &rules), Gate::Open);
+        let climbing = Class::Edit { paths: vec!["src/../.git/config".into()] };
+        assert_eq!(gate(Mode::Ask, "edit_files", &climbing, &rules), Gate::Approval);
         let two = Class::Edit { paths: vec!["src/a.rs".into(), ".git/config".into()] };
         assert_eq!(gate(Mode::Ask, "edit_files", &two, &rules), Gate::Approval);
     }
