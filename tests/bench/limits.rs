@@ -23,7 +23,8 @@ pub async fn run(which: &str) -> Result<()> {
             tokio::spawn(async move { axum::serve(listener, app).await });
             ready_and_wait().await
         }
-        "flood" => flood(),
+        "flood" => flood(FLOOD_BYTES),
+        "terminal-flood" => flood(crate::ptys::FLOOD_BYTES),
         other => bail!("no limit program {other}"),
     }
 }
@@ -35,12 +36,12 @@ async fn ready_and_wait() -> Result<()> {
     Ok(())
 }
 
-/// Writes [`FLOOD_BYTES`] of 80-byte lines as fast as the reader takes them.
-fn flood() -> Result<()> {
+/// Writes `total` bytes of 80-byte lines as fast as the reader takes them.
+fn flood(total: usize) -> Result<()> {
     let line = [&[b'x'; 79][..], b"\n"].concat();
     let block = line.repeat(64 * 1024 / line.len());
     let mut out = std::io::stdout().lock();
-    let mut left = FLOOD_BYTES;
+    let mut left = total;
     while left > 0 {
         let take = left.min(block.len());
         out.write_all(&block[..take])?;
@@ -49,8 +50,8 @@ fn flood() -> Result<()> {
     Ok(())
 }
 
-/// What the flood program writes.
-pub const FLOOD_BYTES: usize = 512 * 1024 * 1024;
+/// What the flood program writes: many times what is kept, so that the start counts for little.
+pub const FLOOD_BYTES: usize = 4 * 1024 * 1024 * 1024;
 
 /// A limit program that runs; ended when it is dropped.
 pub struct LimitProgram(Child);

@@ -2,29 +2,37 @@
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use controlplane::fleet::{
     CertificateAuthority, Deadline, Fleet, JoinTokens, Listener, ListenerOptions, ListenerParts,
-    Operation, WorkspaceLink,
+    Operation, PtyEvent, WorkspaceLink,
 };
 use controlplane::secrets::SecretBox;
 use controlplane::store::{DatabaseUrl, NewWorkspace, Store};
+use nix::unistd::Pid;
 use shared::clock::{Clock, SystemClock};
 use shared::ids::{IdSource, SystemIds};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::call::Fence;
 use shared::protocol::process::{
-    GetProcess, ProcessState, Program, StartProcess, Stdin, WaitProcess,
+    GetProcess, ListProcesses, ProcessState, ProcessView, Program, StartProcess, Stdin,
+    StopProcess, WaitProcess,
+};
+use shared::protocol::pty::{
+    AttachFrom, AttachPty, ClosePty, OpenPty, PtySize, PtyView, WriteWish,
 };
 use tests::programs::bin_dir;
+
+use crate::product::now;
 
 /// The link to one daemon.
 pub struct Linked {
     link: WorkspaceLink,
     ids: Arc<dyn IdSource>,
     daemon: Child,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Linked {
@@ -70,9 +78,8 @@ impl Linked {
             .stderr(Stdio::null())
             .spawn()?;
         let link = fleet.workspace(workspace.id);
-        let linked = Self { link, ids, daemon, _home: home };
-        let connected = tokio::time::timeout(tests::api::PATIENCE, linked.link.connected()).await;
-        connected.context("the daemon did not connect")?;
+        let linked = Self { link, ids, daemon, home };
+        linked.connected().await?;
         Ok(linked)
     }
 
@@ -84,30 +91,146 @@ impl Linked {
         Ok(())
     }
 
-    /// Starts a program and waits until it has ended, on record.
-    pub async fn run_to_end(&self, program: &str) -> Result<()> {
-        let process_id = self.ids.id();
+    async fn connected(&self) -> Result<()> {
+        let connected = tokio::time::timeout(tests::api::PATIENCE, self.link.connected()).await;
+        connected.context("the daemon did not connect")?;
+        Ok(())
+    }
+
+    /// Of the daemon.
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.id()
+    }
+
+    /// Ends the daemon and starts it again. Gives how long it took from the start until it had told
+    /// that `running` processes run.
+    pub async fn restart(&mut self, running: usize) -> Result<Duration> {
+        // In order, so that the link is known to be gone before the clock starts.
+        let pid = Pid::from_raw(i32::try_from(self.daemon.id())?);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+        self.daemon.wait()?;
+        let _ = self.link.changed().wait_for(|presence| !presence.connected).await;
+        let start = now();
+        self.daemon = Command::new(bin_dir()?.join("agentd"))
+            .args(["run", "--state-dir"])
+            .arg(self.home.path().join("agentd"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        self.connected().await?;
+        let found = self.processes().await?;
+        let took = start.elapsed();
+        let is_running = |view: &&ProcessView| view.state == ProcessState::Running;
+        let count = found.iter().filter(is_running).count();
+        anyhow::ensure!(count == running, "{count} of {running} processes run");
+        Ok(took)
+    }
+
+    /// The link itself.
+    pub fn link(&self) -> &WorkspaceLink {
+        &self.link
+    }
+
+    /// Opens a terminal with a program.
+    pub async fn open_pty(&self, argv: &[&str]) -> Result<PtyView> {
+        let request = OpenPty {
+            pty_id: self.ids.id(),
+            program: Some(program(argv)),
+            cwd: None,
+            env: Default::default(),
+            size: PtySize::default(),
+            chat_id: None,
+            output_kept_bytes: None,
+        };
+        Ok(self.link.operate(&self.operation(), &request).await?)
+    }
+
+    /// Closes a terminal.
+    pub async fn close_pty(&self, pty: &PtyView) -> Result<()> {
+        let request = ClosePty { pty_id: pty.pty_id, grace_ms: 0 };
+        self.link.operate(&self.operation(), &request).await?;
+        Ok(())
+    }
+
+    /// Follows a terminal to its end, as a viewer that need not see everything.
+    pub async fn pty_ended(&self, pty: &PtyView) -> Result<PtyView> {
+        let request = AttachPty {
+            pty_id: pty.pty_id,
+            viewer: "bench".to_owned(),
+            from: AttachFrom::Screen { scrollback_lines: 0 },
+            write: WriteWish::Never,
+            size: None,
+            skip_behind_bytes: Some(0),
+        };
+        let mut events = self.link.attach(&request).await?.events;
+        loop {
+            if let PtyEvent::End(pty) = events.next().await?.context("it ends in order")? {
+                return Ok(*pty);
+            }
+        }
+    }
+
+    /// Every process.
+    pub async fn processes(&self) -> Result<Vec<ProcessView>> {
+        let list = ListProcesses { chat_id: None, limit: Some(1_000) };
+        Ok(self.link.read(&list, Deadline::NONE).await?.items)
+    }
+
+    /// Starts a process that does nothing for long.
+    pub async fn start_silent(&self) -> Result<ProcessView> {
+        self.start_program(&["/bin/sleep", "3600"]).await
+    }
+
+    /// Stops everything that runs; how many that were.
+    pub async fn end_all(&self) -> Result<usize> {
+        let running = self.processes().await?;
+        let running = running.iter().filter(|view| view.state == ProcessState::Running);
+        let mut ended = 0;
+        for view in running {
+            let stop = StopProcess { process_id: view.process_id, grace_ms: 0 };
+            self.link.operate(&self.operation(), &stop).await?;
+            ended += 1;
+        }
+        Ok(ended)
+    }
+
+    fn operation(&self) -> Operation {
+        let fence = Fence { scope: "bench".to_owned(), epoch: 1, hash: "00".to_owned() };
+        Operation::new(self.ids.id(), fence)
+    }
+
+    async fn start_program(&self, argv: &[&str]) -> Result<ProcessView> {
         let request = StartProcess {
-            process_id,
-            program: Program::Argv { argv: vec![program.to_owned()] },
+            process_id: self.ids.id(),
+            program: program(argv),
             cwd: None,
             env: Default::default(),
             stdin: Stdin::Closed,
             chat_id: None,
             output_kept_bytes: None,
         };
-        let op_id = self.ids.id();
-        let fence = Fence { scope: "bench".to_owned(), epoch: 1, hash: "00".to_owned() };
-        self.link.operate(&Operation::new(op_id, fence), &request).await?;
+        let operation = self.operation();
+        let view = self.link.operate(&operation, &request).await?;
+        self.link.acknowledge(vec![operation.op_id]);
+        Ok(view)
+    }
+
+    /// Starts a program and waits until it has ended, on record.
+    pub async fn run_to_end(&self, program: &str) -> Result<()> {
+        let process_id = self.start_program(&[program]).await?.process_id;
         let wait = WaitProcess { process_id, timeout_ms: 60_000 };
         let process = self.link.read(&wait, Deadline::NONE).await?;
         anyhow::ensure!(
             matches!(process.state, ProcessState::Exited { .. }),
             "it has not ended: {process:?}"
         );
-        self.link.acknowledge(vec![op_id]);
         Ok(())
     }
+}
+
+fn program(argv: &[&str]) -> Program {
+    Program::Argv { argv: argv.iter().map(|text| (*text).to_owned()).collect() }
 }
 
 impl Drop for Linked {

@@ -11,10 +11,12 @@
 
 mod exec;
 mod footprint;
+mod keepers;
 mod limits;
 mod link;
 mod mock;
 mod product;
+mod ptys;
 mod sample;
 mod turn;
 
@@ -28,7 +30,7 @@ struct Arguments {
     /// Prints JSON lines instead of the table.
     #[arg(long)]
     json: bool,
-    /// Only groups whose name contains this: footprint, turn, exec.
+    /// Only groups whose name contains this: footprint, turn, exec, keepers, ptys.
     #[arg(long)]
     only: Option<String>,
     /// Runs as one of the limit programs instead; used by the benchmark itself.
@@ -53,6 +55,12 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("exec") {
         rows.extend(exec::rows().await?);
+    }
+    if wanted("keepers") {
+        rows.extend(keepers::rows().await?);
+    }
+    if wanted("ptys") {
+        rows.extend(ptys::rows().await?);
     }
     if arguments.json {
         for row in &rows {
