@@ -19,6 +19,7 @@ use crate::options::{
 };
 use crate::process::{self, KeeperProgram};
 use crate::records::OpenError;
+use crate::resident::Code;
 use crate::show;
 use crate::state_dir::{StateDir, StateDirError, StateLayout, WorkspaceFile};
 use crate::status::{self, AskError, DownStatus, LocalAnswer, LocalRequest};
@@ -26,6 +27,8 @@ use crate::systemd;
 
 /// Time that calls in flight get at a stop. Processes go on: their keepers stay.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+/// After this the daemon has started and mostly waits.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Processes that `agentd ps` lists.
 const PS_LIMIT: u32 = 1_000;
 
@@ -212,6 +215,13 @@ async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> 
     daemon.listen(layout, Some(link.clone()))?;
     systemd::follow(&lifecycle, &link, daemon.dispatch.processes.clone());
     drop(link);
+    let soft = lifecycle.soft();
+    lifecycle.spawn_serving("memory", async move {
+        tokio::select! {
+            () = soft.cancelled() => {}
+            () = tokio::time::sleep(SETTLED) => Code::own().give_back(),
+        }
+    });
     tracing::info!(root = %root.display(), "ready");
     // The services end when nobody can ask them any more.
     drop(daemon);

@@ -31,6 +31,7 @@
 //! | [`process`] | child processes: start, output, input, signals, end |
 //! | [`files`] | the files below the root: reads, atomic changes, search |
 //! | [`user`] | whose commands and files they are |
+//! | `resident` | memory of code that ran once |
 //! | [`records`] | append-only record files: durable, replayed, compacted |
 
 #![deny(unsafe_code)]
@@ -49,6 +50,7 @@ pub mod options;
 pub mod process;
 pub mod pty;
 pub mod records;
+mod resident;
 pub mod show;
 pub mod state_dir;
 pub mod status;

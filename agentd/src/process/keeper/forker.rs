@@ -18,6 +18,7 @@ use rustix::net::{
 };
 
 use super::run::{self, Order};
+use crate::resident::Code;
 
 /// Descriptors of an order, at most; the last one may be missing.
 const ORDER_FDS: usize = 6;
@@ -52,13 +53,16 @@ pub fn run_forker() -> io::Result<()> {
     let _ = rustix::process::setsid();
     rustix::process::chdir("/")?;
     let _ = rustix::thread::set_name(c"agentd-forker");
+    let code = Code::own();
+    // What the start has used is not used again.
+    code.give_back();
     while let Some(order) = receive(&orders)? {
         #[expect(unsafe_code, reason = "a fork")]
         // SAFETY: this program has one thread.
         let forked = unsafe { nix::unistd::fork() };
         if let Ok(ForkResult::Child) = forked {
             drop((orders, lock));
-            return run::keep(order);
+            return run::keep(order, code);
         }
         // A fork that failed closes the descriptors: the daemon reads the end of the link.
     }

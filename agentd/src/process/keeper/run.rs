@@ -30,6 +30,7 @@ use super::terminal::{self, Terminal};
 use super::timeline::Timeline;
 use crate::process::log::{Budget, LogWriter, OutputLog};
 use crate::process::tree;
+use crate::resident::Code;
 
 /// One read: what a pipe holds by default. A pipe that fills it is a flood.
 const READ_BYTES: usize = 64 * 1024;
@@ -37,6 +38,8 @@ const READ_BYTES: usize = 64 * 1024;
 const BULK_PIPE_BYTES: usize = 1024 * 1024;
 /// How often a daemon hears of a flood; everything else it is told at once.
 const FLOOD_TOLD: Duration = Duration::from_millis(10);
+/// After this a process is one that stays, and its keeper one that mostly waits.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Signal operations that are remembered for a daemon that asks again.
 const REMEMBERED: usize = 16;
 
@@ -66,6 +69,8 @@ struct Keeper {
     flooded: [bool; 2],
     /// When the daemon was told of a flood.
     told_at: Option<Instant>,
+    /// What the start has used is given back when the process has lived for so long.
+    code: Option<(Code, Instant)>,
     pipes: Vec<u64>,
     buffer: Vec<u8>,
     input: Input,
@@ -84,7 +89,7 @@ struct Keeper {
 }
 
 /// Keeps one process from its start to its end, and to the moment at which a daemon knows of it.
-pub(super) fn keep(order: Order) -> std::io::Result<()> {
+pub(super) fn keep(order: Order, code: Code) -> std::io::Result<()> {
     let Order { image, link, listener, record, cwd, file } = order;
     let _ = rustix::thread::set_name(c"agentd-keeper");
     let _ = rustix::process::setsid();
@@ -115,6 +120,7 @@ pub(super) fn keep(order: Order) -> std::io::Result<()> {
         stderr: None,
         flooded: [false; 2],
         told_at: None,
+        code: Some((code, SystemClock.now() + SETTLED)),
         pipes: Vec::new(),
         buffer: Vec::new(),
         input: Input::default(),
@@ -224,6 +230,9 @@ impl Keeper {
             self.pump();
         }
         self.drive_ending();
+        if let Some((code, _)) = self.code.take_if(|(_, at)| self.clock.now() >= *at) {
+            code.give_back();
+        }
     }
 
     /// Goes on with a stop, and with what is due about the groups.
@@ -282,7 +291,8 @@ impl Keeper {
         for (fd, flags) in &sources {
             fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, *flags)));
         }
-        let times = [self.input.deadline(), self.ending.deadline(), self.next_told()];
+        let settled = self.code.as_ref().map(|(_, at)| *at);
+        let times = [self.input.deadline(), self.ending.deadline(), self.next_told(), settled];
         let until = times.into_iter().flatten().min();
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(self.clock.now());

@@ -1,0 +1,82 @@
+//! Memory of code that ran once.
+//!
+//! Most memory of a program at rest is pages of its own file that its start has touched. They lie in
+//! the page cache anyway; what is given back here is touched again, by the page, when it runs again.
+
+use std::ffi::c_void;
+
+use rustix::mm::Advice;
+
+/// Where the code and the constants of this program and its libraries lie. Nothing in there is ever
+/// written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Code(Vec<(usize, usize)>);
+
+impl Code {
+    /// Of this process. A fork has the same.
+    pub(crate) fn own() -> Self {
+        // Without it nothing is given back.
+        Self::of(&std::fs::read_to_string("/proc/self/maps").unwrap_or_default())
+    }
+
+    fn of(maps: &str) -> Self {
+        Self(maps.lines().filter_map(clean).collect())
+    }
+
+    /// Gives back what is not in use. Costs a page fault for each run of pages that is used again.
+    pub(crate) fn give_back(&self) {
+        for (start, len) in &self.0 {
+            let start = std::ptr::with_exposed_provenance_mut::<c_void>(*start);
+            #[expect(unsafe_code, reason = "advice about memory")]
+            // SAFETY: a private mapping of a file that is never written: the kernel reads the same
+            // bytes again from the file.
+            let _ = unsafe { rustix::mm::madvise(start, *len, Advice::LinuxDontNeed) };
+        }
+    }
+}
+
+/// Start and length of the mapping on `line`, if it is of a file and cannot have been written: code, or
+/// the constants with which a file begins. What the loader writes, and then protects, lies further on.
+fn clean(line: &str) -> Option<(usize, usize)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let (permissions, offset) = (fields.next()?, fields.next()?);
+    let is_code = permissions == "r-xp";
+    let is_first = permissions == "r--p" && usize::from_str_radix(offset, 16) == Ok(0);
+    let is_file = fields.nth(2).is_some_and(|path| path.starts_with('/'));
+    if !is_file || !(is_code || is_first) {
+        return None;
+    }
+    let start = usize::from_str_radix(start, 16).ok()?;
+    let end = usize::from_str_radix(end, 16).ok()?;
+    Some((start, end.checked_sub(start)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAPS: &str = "\
+1000-3000 r--p 00000000 fe:00 123 /usr/bin/agentd
+3000-9000 r-xp 00002000 fe:00 123 /usr/bin/agentd
+9000-a000 r--p 00008000 fe:00 123 /usr/bin/agentd
+a000-b000 rw-p 00009000 fe:00 123 /usr/bin/agentd
+c000-d000 rw-p 00000000 00:00 0 [heap]
+e000-f000 r--p 00000000 00:00 0 [vvar]
+f000-10000 r-xp 00000000 00:00 0 [vdso]
+";
+
+    #[test]
+    fn only_what_cannot_have_been_written_is_given_back() {
+        assert_eq!(Code::of(MAPS), Code(vec![(0x1000, 0x2000), (0x3000, 0x6000)]));
+        assert_eq!(Code::of("nonsense\n\n1-x r-xp"), Code::default());
+    }
+
+    #[test]
+    fn a_program_goes_on_after_it() {
+        let code = Code::own();
+        assert!(!code.0.is_empty());
+        code.give_back();
+        assert_eq!(Code::own(), code);
+    }
+}
