@@ -22,7 +22,7 @@ use crate::records::OpenError;
 use crate::resident::Code;
 use crate::show;
 use crate::state_dir::{StateDir, StateDirError, StateLayout, WorkspaceFile};
-use crate::status::{self, AskError, DownStatus, LocalAnswer, LocalRequest};
+use crate::status::{self, AskError, DownStatus, Listing, LocalAnswer, LocalRequest};
 use crate::systemd;
 
 /// Time that calls in flight get at a stop. Processes go on: their keepers stay.
@@ -140,9 +140,9 @@ pub async fn execute(cli: Cli) -> Result<(), CommandError> {
                 Err(error @ AskError::NotRunning { .. }) if layout.path().is_dir() => {
                     // Processes outlive their daemon: they are there to be listed.
                     let limit = usize::try_from(PS_LIMIT).unwrap_or(usize::MAX);
-                    let list = process::list_offline(&layout.processes(), limit)?;
+                    let found = process::list_offline(&layout.processes())?;
                     tracing::warn!("{error}; this is what was written down");
-                    LocalAnswer::Processes(list.into())
+                    LocalAnswer::Processes(Listing::offline(found, limit))
                 }
                 answer => answer?,
             };

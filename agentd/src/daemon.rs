@@ -145,6 +145,7 @@ impl Daemon {
             instance_id: self.instance_id,
             started_at_ms: self.started_at_ms,
             processes: self.dispatch.processes.clone(),
+            ptys: self.dispatch.ptys.clone(),
             link,
         };
         let socket = LocalSocket::bind(layout).map_err(StartDaemonError::Socket)?;

@@ -164,14 +164,16 @@ fn groups() -> Check {
 /// What runs, with or without a daemon.
 fn keepers(layout: &StateLayout) -> Check {
     let name = "processes";
-    match list_offline(&layout.processes(), usize::MAX) {
-        Ok(list) => {
-            let count = |wanted: fn(&ProcessState) -> bool| {
-                list.items.iter().filter(|view| wanted(&view.state)).count()
-            };
+    match list_offline(&layout.processes()) {
+        Ok(found) => {
+            let processes = found.processes.iter().map(|view| &view.state);
+            let terminals = found.terminals.iter().map(|view| &view.state);
+            let states: Vec<&ProcessState> = processes.chain(terminals).collect();
+            let count =
+                |wanted: fn(&ProcessState) -> bool| states.iter().filter(|s| wanted(s)).count();
             let running = count(|state| matches!(state, ProcessState::Running));
             let lost = count(|state| matches!(state, ProcessState::Lost { .. }));
-            let text = format!("{running} run, {lost} were lost, {} are on record", list.total);
+            let text = format!("{running} run, {lost} were lost, {} are on record", states.len());
             Check::new(name, Verdict::Well, text)
         }
         Err(error) => Check::new(name, Verdict::Unwell, error.to_string()),

@@ -14,15 +14,16 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use shared::ids::{InstanceId, WorkspaceId};
 use shared::lifecycle::Lifecycle;
-use shared::protocol::process::{ListProcesses, ProcessList, ProcessState, ProcessView};
-use shared::protocol::pty::PtyView;
+use shared::protocol::process::{ListProcesses, ProcessState, ProcessView};
+use shared::protocol::pty::{ListPtys, PtyView};
 use shared::wire::{Frame, FrameKind, FrameReader, FrameWriter};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::identity::Enrolment;
 use crate::link::{LinkHandle, LinkStatus};
-use crate::process::{ProcessHandle, list_offline};
+use crate::process::{Offline, ProcessHandle, list_offline};
+use crate::pty::PtyHandle;
 use crate::state_dir::StateLayout;
 
 /// Conversations at once; more wait in the kernel's queue.
@@ -83,7 +84,7 @@ pub struct DownStatus {
     pub workspace_id: Option<WorkspaceId>,
     /// Its name, as it was when the daemon last connected.
     pub workspace_name: Option<String>,
-    /// Processes that run all the same.
+    /// Processes and terminals that run all the same.
     pub processes_running: usize,
 }
 
@@ -120,6 +121,7 @@ pub struct StatusSource {
     pub(crate) instance_id: InstanceId,
     pub(crate) started_at_ms: i64,
     pub(crate) processes: ProcessHandle,
+    pub(crate) ptys: PtyHandle,
     pub(crate) link: Option<LinkHandle>,
 }
 
@@ -149,9 +151,14 @@ pub enum AskError {
     Silent,
 }
 
-impl From<ProcessList> for Listing {
-    fn from(list: ProcessList) -> Self {
-        Self { items: list.items, total: list.total, terminals: Vec::new() }
+impl Listing {
+    /// What was read without a daemon; at most `limit` processes.
+    #[must_use]
+    pub fn offline(found: Offline, limit: usize) -> Self {
+        let Offline { processes: mut items, terminals } = found;
+        let total = items.len() as u64;
+        items.truncate(limit);
+        Self { items, total, terminals }
     }
 }
 
@@ -160,16 +167,17 @@ impl DownStatus {
     #[must_use]
     pub fn read(layout: &StateLayout) -> Self {
         let enrolment = Enrolment::load(&layout.identity()).ok().flatten();
-        let list = list_offline(&layout.processes(), usize::MAX);
-        let items = list.map(|list| list.items).unwrap_or_default();
-        let is_running = |view: &&ProcessView| matches!(view.state, ProcessState::Running);
+        let found = list_offline(&layout.processes()).unwrap_or_default();
+        let is_running = |state: &ProcessState| matches!(state, ProcessState::Running);
+        let processes = found.processes.iter().filter(|view| is_running(&view.state)).count();
+        let terminals = found.terminals.iter().filter(|view| is_running(&view.state)).count();
         Self {
             is_running: false,
             state_dir: layout.path().to_owned(),
             root: layout.workspace().ok().flatten().map(|workspace| workspace.root),
             workspace_id: enrolment.as_ref().map(|enrolment| enrolment.workspace_id),
             workspace_name: enrolment.map(|enrolment| enrolment.workspace_name),
-            processes_running: items.iter().filter(is_running).count(),
+            processes_running: processes + terminals,
         }
     }
 }
@@ -180,9 +188,16 @@ impl StatusSource {
             LocalRequest::Status => LocalAnswer::Status(Box::new(self.status())),
             LocalRequest::Processes { limit } => {
                 let request = ListProcesses { chat_id: None, limit: Some(*limit) };
-                match self.processes.list(&request) {
-                    Ok(list) => LocalAnswer::Processes(list.into()),
-                    Err(error) => LocalAnswer::Failed { message: error.message },
+                let ptys = ListPtys { chat_id: None, limit: Some(*limit) };
+                match (self.processes.list(&request), self.ptys.list(&ptys)) {
+                    (Ok(list), Ok(ptys)) => LocalAnswer::Processes(Listing {
+                        items: list.items,
+                        total: list.total,
+                        terminals: ptys.items,
+                    }),
+                    (Err(error), _) | (_, Err(error)) => {
+                        LocalAnswer::Failed { message: error.message }
+                    }
                 }
             }
         }

@@ -16,7 +16,7 @@ use controlplane::fleet::{
 use controlplane::secrets::SecretBox;
 use controlplane::store::{DatabaseUrl, NewWorkspace, Store};
 use shared::clock::{Clock, SystemClock};
-use shared::ids::{IdSource, InstanceId, OpId, ProcessId, SystemIds};
+use shared::ids::{IdSource, InstanceId, OpId, ProcessId, PtyId, SystemIds};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::Method;
 use shared::protocol::call::Fence;
@@ -24,6 +24,7 @@ use shared::protocol::files::{Expect, WriteFile, Written};
 use shared::protocol::process::{
     FollowOutput, GetProcess, ProcessView, Program, ReadOutput, StartProcess, Stdin, WaitProcess,
 };
+use shared::protocol::pty::{OpenPty, PtySize, PtyView, ReadPtyOutput};
 
 /// How long a daemon may take to connect before it counts as gone: it begins with replaying its
 /// records on a machine that does much else.
@@ -189,6 +190,44 @@ impl Remote {
         let head = self.bytes(process_id, 0, head_end).await?;
         let tail_start = if has_gap { view.dropped_to } else { view.output_total };
         Ok((head, self.bytes(process_id, tail_start, view.output_total).await?))
+    }
+
+    /// Opens a terminal in which a shell command runs; its id.
+    pub async fn open_pty(&self, command: &str, kept: Option<u64>) -> Result<PtyId> {
+        let request = OpenPty {
+            pty_id: self.ids.id(),
+            program: Some(Program::Shell { command: command.to_owned() }),
+            cwd: None,
+            env: Default::default(),
+            size: PtySize::default(),
+            chat_id: None,
+            output_kept_bytes: kept,
+        };
+        Ok(self.operate(self.op(), &request).await?.pty_id)
+    }
+
+    /// What is kept of the output of a terminal whose program has ended, as [`output`](Self::output).
+    pub async fn pty_output(&self, view: &PtyView) -> Result<(Vec<u8>, Vec<u8>)> {
+        let has_gap = view.dropped_to > view.dropped_from;
+        let head_end = if has_gap { view.dropped_from } else { view.output_total };
+        let tail_start = if has_gap { view.dropped_to } else { view.output_total };
+        let mut parts = Vec::new();
+        for (from, to) in [(0, head_end), (tail_start, view.output_total)] {
+            let (mut all, mut offset) = (Vec::new(), from);
+            while offset < to {
+                let limit_bytes = to - offset;
+                let page =
+                    ReadPtyOutput { pty_id: view.pty_id, offset, limit_bytes, from_end: false };
+                let (head, body) = self.link.read_raw(&page, Deadline::NONE).await?;
+                let bytes = body.collect(head.len).await?;
+                ensure!(!bytes.is_empty(), "nothing at {offset} of {to}");
+                offset += bytes.len() as u64;
+                all.extend_from_slice(&bytes);
+            }
+            parts.push(all);
+        }
+        let tail = parts.pop().unwrap_or_default();
+        Ok((parts.pop().unwrap_or_default(), tail))
     }
 
     /// Waits for the first output of a process.

@@ -4,13 +4,14 @@
 //! record: what the daemon has at the end must be the same bytes, less a middle that it has counted
 //! to the byte. In every round one process more ends while no daemon is there.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use shared::ids::ProcessId;
+use shared::ids::{ProcessId, PtyId};
 use shared::protocol::process::{Exit, ListProcesses, ProcessState, ProcessView, StartProcess};
+use shared::protocol::pty::{GetPty, ListPtys};
 use shared::testing::{Distribution, trials};
 use tests::fleet::shell;
 use tests::programs::bin_dir;
@@ -22,9 +23,28 @@ use crate::host::Host;
 const LOUD_ONE_OF: usize = 10;
 const LOUD_KEPT_BYTES: u64 = 64 * 1024;
 
+/// Of so many talkers two have a terminal.
+const TERMINALS_OF: usize = 5;
+
+/// With pipes or with a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Id {
+    Pipes(ProcessId),
+    Terminal(PtyId),
+}
+
+/// What a daemon says of a talker at its end.
+struct Account {
+    state: ProcessState,
+    total: u64,
+    dropped: u64,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
 /// One talker, and what it must come to.
 struct Talker {
-    id: ProcessId,
+    id: Id,
     own: PathBuf,
     code: i32,
 }
@@ -46,7 +66,8 @@ impl Trial {
         for number in 0..count {
             let own = root.join(format!("own-{number}"));
             let code = i32::try_from(number % 200)? + 10;
-            let is_loud = number % LOUD_ONE_OF == 0;
+            // Of both kinds.
+            let is_loud = number % LOUD_ONE_OF == number / LOUD_ONE_OF % 3;
             let (pause_ms, bytes) = if is_loud { (5, 300) } else { (100, 20) };
             let command = format!(
                 "exec {} {} {} {code} {pause_ms} {bytes}",
@@ -55,8 +76,12 @@ impl Trial {
                 root.join("stop").display(),
             );
             let kept = is_loud.then_some(LOUD_KEPT_BYTES);
-            let request = StartProcess { output_kept_bytes: kept, ..shell(&command) };
-            let id = trial.host.remote().start(request).await?;
+            let id = if number % TERMINALS_OF < 2 {
+                Id::Terminal(trial.host.remote().open_pty(&command, kept).await?)
+            } else {
+                let request = StartProcess { output_kept_bytes: kept, ..shell(&command) };
+                Id::Pipes(trial.host.remote().start(request).await?)
+            };
             trial.talkers.push(Talker { id, own, code });
         }
         Ok(trial)
@@ -90,17 +115,20 @@ impl Trial {
 
     /// How long it took until each talker was adopted: its keeper has told the new daemon its pid.
     async fn adoption(&mut self, from: Instant) -> Result<()> {
-        let mut waiting: BTreeMap<ProcessId, ()> =
-            self.talkers.iter().map(|talker| (talker.id, ())).collect();
+        let mut waiting: BTreeSet<Id> = self.talkers.iter().map(|talker| talker.id).collect();
         // Each look is a round trip: the daemon answers when it has had time for its keepers.
         while !waiting.is_empty() {
             let list = ListProcesses { chat_id: None, limit: Some(1_000) };
-            let list = self.host.remote().read(&list).await?;
-            for view in list.items {
-                if waiting.contains_key(&view.process_id) {
-                    ensure!(view.state == ProcessState::Running, "lost: {view:?}");
-                    if view.os_pid.is_some() {
-                        waiting.remove(&view.process_id);
+            let list = self.host.remote().read(&list).await?.items.into_iter();
+            let ptys = ListPtys { chat_id: None, limit: Some(1_000) };
+            let ptys = self.host.remote().read(&ptys).await?.items.into_iter();
+            let processes = list.map(|view| (Id::Pipes(view.process_id), view.state, view.os_pid));
+            let terminals = ptys.map(|view| (Id::Terminal(view.pty_id), view.state, view.os_pid));
+            for (id, state, os_pid) in processes.chain(terminals) {
+                if waiting.contains(&id) {
+                    ensure!(state == ProcessState::Running, "lost: {id:?} {state:?}");
+                    if os_pid.is_some() {
+                        waiting.remove(&id);
                         self.adopted.push(from.elapsed());
                     }
                 }
@@ -110,27 +138,59 @@ impl Trial {
         Ok(())
     }
 
+    async fn account(&self, id: Id) -> Result<Account> {
+        let remote = self.host.remote();
+        let pty_id = match id {
+            Id::Pipes(process_id) => {
+                let view = remote.ended(process_id).await?;
+                let (head, tail) = remote.output(process_id).await?;
+                let (total, dropped) = (view.output_total, view.dropped_to - view.dropped_from);
+                return Ok(Account { state: view.state, total, dropped, head, tail });
+            }
+            Id::Terminal(pty_id) => pty_id,
+        };
+        let since = Instant::now();
+        // Nothing waits for the end of a terminal but a viewer; each look is a round trip.
+        let view = loop {
+            let view = remote.read(&GetPty { pty_id }).await?;
+            if view.state != ProcessState::Running {
+                break view;
+            }
+            ensure!(since.elapsed() < Duration::from_secs(60), "it does not end: {view:?}");
+        };
+        let (head, tail) = remote.pty_output(&view).await?;
+        let (total, dropped) = (view.output_total, view.dropped_to - view.dropped_from);
+        Ok(Account { state: view.state, total, dropped, head, tail })
+    }
+
     /// Ends the talkers and holds the daemon's account against theirs; the figures.
     async fn judge(self) -> Result<String> {
         std::fs::write(self.host.root().join("stop"), "")?;
         let (mut cut, mut bytes) = (0, 0);
         for talker in &self.talkers {
-            let view = self.host.remote().ended(talker.id).await?;
-            ensure!(exit_code(&view) == Some(talker.code), "exit code: {view:?}");
-            let own = std::fs::read(&talker.own)?;
-            let (head, tail) = self.host.remote().output(talker.id).await?;
-            ensure!(view.output_total == own.len() as u64, "{} bytes, {view:?}", own.len());
-            ensure!(own.starts_with(&head) && own.ends_with(&tail), "other bytes: {view:?}");
-            let dropped = view.dropped_to - view.dropped_from;
+            let Account { state, total, dropped, head, tail } = self.account(talker.id).await?;
+            ensure!(code_of(&state) == Some(talker.code), "exit code: {state:?}");
+            let mut own = std::fs::read(&talker.own)?;
+            if let Id::Terminal(_) = talker.id {
+                // What a terminal makes of a newline.
+                own = own.split_inclusive(|byte| *byte == b'\n').flat_map(terminal_line).collect();
+            }
+            ensure!(total == own.len() as u64, "{} bytes, {total} on record", own.len());
             ensure!(
-                head.len() as u64 + dropped + tail.len() as u64 == view.output_total,
-                "{view:?}"
+                own.starts_with(&head) && own.ends_with(&tail),
+                "other bytes: {}",
+                talker.own.display()
+            );
+            ensure!(
+                head.len() as u64 + dropped + tail.len() as u64 == total,
+                "{dropped} of {total}"
             );
             cut += usize::from(dropped > 0);
             bytes += own.len();
         }
+        let terminals = self.talkers.iter().filter(|t| matches!(t.id, Id::Terminal(_))).count();
         Ok(format!(
-            "{} processes, 0 lost; output equal to their own records ({} KiB; {cut} with a dropped \
+            "{} processes ({terminals} with a terminal), 0 lost; output equal to their own records ({} KiB; {cut} with a dropped \
              middle, counted to the byte); exit codes of {} that ended without a daemon right; \
              adopted {}",
             self.talkers.len(),
@@ -142,9 +202,20 @@ impl Trial {
 }
 
 fn exit_code(view: &ProcessView) -> Option<i32> {
-    match view.state {
-        ProcessState::Exited { exit: Exit::Code { code }, .. } => Some(code),
+    code_of(&view.state)
+}
+
+fn code_of(state: &ProcessState) -> Option<i32> {
+    match state {
+        ProcessState::Exited { exit: Exit::Code { code }, .. } => Some(*code),
         _ => None,
+    }
+}
+
+fn terminal_line(line: &[u8]) -> Vec<u8> {
+    match line.strip_suffix(b"\n") {
+        Some(text) => [text, b"\r\n"].concat(),
+        None => line.to_vec(),
     }
 }
 

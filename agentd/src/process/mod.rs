@@ -58,7 +58,7 @@ pub use follow::{FollowStep, Follower};
 pub use handle::ProcessHandle;
 pub use keeper::run_forker;
 pub use limits::{CgroupUse, Containment, Limits};
-pub use offline::list_offline;
+pub use offline::{Offline, list_offline};
 pub use restore::OpenProcessesError;
 pub use supervise::{FORKER_ARGUMENT, KeeperProgram};
 pub use tree::{be_subreaper, hide_memory};

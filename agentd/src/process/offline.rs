@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use shared::ids::ProcessId;
-use shared::protocol::process::{ProcessList, ProcessState, ProcessView};
+use shared::ids::{ProcessId, PtyId};
+use shared::protocol::process::{ProcessState, ProcessView};
+use shared::protocol::pty::{PtySize, PtyView};
 
 use super::keeper::protocol::Leader;
 use super::keeper::record::Kept;
@@ -19,9 +20,17 @@ use super::table::{Durable, Process, ProcessTable};
 use super::tree;
 use crate::records::{OpenError, RecordFile};
 
-/// The processes whose records are in `dir`, running ones first, then the newest; at most `limit`.
-/// None where no daemon has ever kept any.
-pub fn list_offline(dir: &Path, limit: usize) -> Result<ProcessList, OpenError> {
+/// What is known of a workspace without its daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offline {
+    /// Running ones first, then the newest.
+    pub processes: Vec<ProcessView>,
+    /// Running ones first, then the newest. Nobody is attached.
+    pub terminals: Vec<PtyView>,
+}
+
+/// The processes and terminals whose records are in `dir`. Empty where no daemon has ever kept any.
+pub fn list_offline(dir: &Path) -> Result<Offline, OpenError> {
     let mut replay = Replay::default();
     let table = ProcessTable::default();
     RecordFile::read(&dir.join("records"), |bytes| {
@@ -32,26 +41,50 @@ pub fn list_offline(dir: &Path, limit: usize) -> Result<ProcessList, OpenError> 
     let output_dir: Arc<Path> = dir.join("output").into();
     let mut files = LogFiles::scan(&output_dir).unwrap_or_default();
     let budget = Arc::new(Budget::new(u64::MAX));
-    let mut views: Vec<ProcessView> = replay
-        .into_processes()
-        .filter_map(|(started, durable)| {
-            let id = started.process;
-            let (phase, pid, total) = stand(dir, &started, &durable)?;
-            let files = files.remove(&id).unwrap_or_default();
-            let (dir, budget) = (Arc::clone(&output_dir), Arc::clone(&budget));
-            let log = OutputLog::restored(dir, id, &files, total, budget);
-            let process = Process::new(started, log, phase);
-            process.os_pid.store(pid.unwrap_or(0), Ordering::Relaxed);
-            Some(process.view())
-        })
-        .collect();
-    let is_over = |view: &ProcessView| !matches!(view.state, ProcessState::Running);
-    views.sort_by_key(|view| {
-        (is_over(view), std::cmp::Reverse((view.started_at_ms, view.process_id)))
+    let mut views = Vec::new();
+    for (started, durable) in replay.into_processes() {
+        let id = started.process;
+        let Some((phase, pid, total)) = stand(dir, &started, &durable) else { continue };
+        let files = files.remove(&id).unwrap_or_default();
+        let (output_dir, budget) = (Arc::clone(&output_dir), Arc::clone(&budget));
+        let log = OutputLog::restored(output_dir, id, &files, total, budget);
+        let size = started.terminal.as_ref().map(|terminal| terminal.size);
+        let process = Process::new(started, log, phase);
+        process.os_pid.store(pid.unwrap_or(0), Ordering::Relaxed);
+        process.detail().durable = durable;
+        views.push((process.view(), size));
+    }
+    views.sort_by_key(|(view, _)| {
+        let is_over = !matches!(view.state, ProcessState::Running);
+        (is_over, std::cmp::Reverse((view.started_at_ms, view.process_id)))
     });
-    let total = views.len() as u64;
-    views.truncate(limit);
-    Ok(ProcessList { items: views, total })
+    let mut offline = Offline::default();
+    for (view, size) in views {
+        match size {
+            None => offline.processes.push(view),
+            Some(size) => offline.terminals.push(terminal(view, size)),
+        }
+    }
+    Ok(offline)
+}
+
+fn terminal(view: ProcessView, size: PtySize) -> PtyView {
+    PtyView {
+        pty_id: PtyId::from_ulid(view.process_id.ulid()),
+        command: view.command,
+        cwd: view.cwd,
+        chat_id: view.chat_id,
+        os_pid: view.os_pid,
+        started_at_ms: view.started_at_ms,
+        state: view.state,
+        size,
+        title: None,
+        writer: None,
+        viewers: 0,
+        output_total: view.output_total,
+        dropped_from: view.dropped_from,
+        dropped_to: view.dropped_to,
+    }
 }
 
 /// Where a process stands, its pid, and the length of its output if that is on record. None: it
