@@ -152,9 +152,17 @@ impl PtyViewer {
     pub async fn shows(&mut self, text: &str) -> Result<()> {
         let wanted = text.as_bytes();
         let has = |bytes: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
-        while !has(&self.output) && !has(&self.screen) {
+        // Each byte is looked at once, however much comes.
+        let mut seen = 0;
+        loop {
+            let from = seen.min(self.output.len());
+            if has(&self.output[from..]) || has(&self.screen) {
+                break;
+            }
+            seen = self.output.len().saturating_sub(wanted.len());
             if let Came::Closed(code, reason) = self.next().await? {
-                let shown = String::from_utf8_lossy(&self.output).into_owned();
+                let shown = &self.output[self.output.len().saturating_sub(2_000)..];
+                let shown = String::from_utf8_lossy(shown).into_owned();
                 bail!("closed with {code} {reason} before it showed {text}; it shows {shown}");
             }
         }

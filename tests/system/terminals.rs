@@ -19,6 +19,18 @@ async fn world() -> Result<(World, String)> {
     Ok((world, workspace))
 }
 
+/// Keepers outlive their daemon, so what a test opened is closed by it.
+async fn close_all(api: &Api, workspace: &str) -> Result<()> {
+    let at = format!("/workspaces/{workspace}/ptys");
+    for pty in api.get(&at).await?["items"].as_array().into_iter().flatten() {
+        if pty["state"] == "running" {
+            let id = pty["id"].as_str().unwrap_or_default();
+            api.request("DELETE", &format!("{at}/{id}?grace_ms=0"), None).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Rows of the catalogue.
 struct Rows {
     report: BadInput,
@@ -99,7 +111,7 @@ async fn a_terminal_is_opened_typed_into_searched_recorded_and_closed() -> Resul
     let other = open_pty(api, &workspace, "sleep 1000").await?;
     let (status, closed) = api.request("DELETE", &format!("{at}/{other}?grace_ms=0"), None).await?;
     assert_eq!((status, &closed["state"]), (200, &json!("exited")), "{closed}");
-    Ok(())
+    close_all(api, &workspace).await
 }
 
 #[tokio::test]
@@ -175,6 +187,7 @@ async fn b33_input_that_cannot_be_typed_is_refused_by_name() -> Result<()> {
         let (status, code) = PtyViewer::refused(api, &workspace, &pty, query).await?;
         rows.fact(&format!("B33 ?{query}"), status == expected, &code);
     }
+    close_all(api, &workspace).await?;
     rows.report("B33 B34");
     Ok(())
 }
@@ -212,7 +225,7 @@ async fn b33_a_huge_paste_waits_for_the_program_and_arrives_whole() -> Result<()
     report.check("B33 a paste of 100 MB", most - before < 64.0);
     report.report("B33");
     ensure!(most - before < 64.0, "the server grew from {before} to {most} MiB");
-    Ok(())
+    close_all(api, &workspace).await
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -249,7 +262,7 @@ async fn a_viewer_that_is_behind_is_given_a_new_screen_and_told_what_it_missed()
     }
     println!("a viewer behind: {got} bytes shown, {dropped} skipped");
     assert!(dropped > 1_000_000, "{dropped} bytes were skipped");
-    Ok(())
+    close_all(api, &workspace).await
 }
 
 #[tokio::test]
@@ -282,5 +295,136 @@ async fn a_killed_daemon_is_waited_for_and_nothing_is_typed_twice() -> Result<()
     for round in 1..5 {
         assert_eq!(shown.matches(&format!("did-{round}")).count(), 1, "{shown}");
     }
+    close_all(&api, &workspace).await
+}
+
+#[tokio::test]
+async fn b78_to_b81_sizes_sequences_crowds_and_shells() -> Result<()> {
+    let (world, workspace) = world().await?;
+    let api = world.api();
+    let at = format!("/workspaces/{workspace}/ptys");
+    let mut rows = Rows::new();
+    for (cols, rows_asked, expected) in
+        [(0, 0, (1, 1)), (65_535, 65_535, (1_000, 1_000)), (-5, i64::MIN, (1, 1))]
+    {
+        let body = json!({"command": "sleep 1000", "cols": cols, "rows": rows_asked});
+        let made = api.post(&at, &body).await?;
+        let size = (made["cols"].as_i64().unwrap_or(-1), made["rows"].as_i64().unwrap_or(-1));
+        rows.fact(&format!("B78 {cols}x{rows_asked}"), size == expected, &made.to_string());
+    }
+    let body = json!({"command": "sleep 1000", "cols": "wide"});
+    let (status, problem) = api.request("POST", &at, Some(&body)).await?;
+    rows.fact(
+        "B78 no number",
+        (status, &problem["code"]) == (400, &json!("invalid_type")),
+        &problem.to_string(),
+    );
+
+    let pty = open_pty(api, &workspace, QUIET).await?;
+    let mut viewer = PtyViewer::open(api, &workspace, &pty, "write=if_free&viewer=a").await?;
+    for i in 0..1_000 {
+        viewer.say(&json!({"type": "resize", "cols": 40 + i % 100, "rows": 20 + i % 30})).await?;
+    }
+    viewer.say(&json!({"type": "resize", "cols": 77, "rows": 33})).await?;
+    let last = viewer.until(|told| told["type"] == "resized" && told["cols"] == 77).await?;
+    let count = viewer.told.iter().filter(|told| told["type"] == "resized").count();
+    rows.fact(
+        "B78 1,000 resizes",
+        last["rows"] == 33 && count <= 1_001,
+        &format!("{count} {last}"),
+    );
+    viewer.type_text("stty size\r").await?;
+    let shown = viewer.shows("33 77").await;
+    rows.fact("B78 the last one counts", shown.is_ok(), &format!("{shown:?}"));
+
+    // A string without end, and a string in a string; what comes after is shown.
+    for (row, sequence) in [
+        (
+            "B79 an OSC without end",
+            "printf '\\033]0;'; head -c 8000000 /dev/zero | tr '\\0' x; printf '\\007'",
+        ),
+        ("B79 a DCS in a DCS", "printf '\\033P\\033P$q\\033\\\\\\033\\\\'"),
+        (
+            "B79 a sequence in pieces",
+            "printf '\\033'; sleep 0.01; printf '['; sleep 0.01; printf '1;31'; printf m",
+        ),
+    ] {
+        let word = format!("after-{}", row.len());
+        viewer.output.clear();
+        viewer.type_text(&format!("{sequence}; echo; echo {word}\r")).await?;
+        let shown = viewer.shows(&word).await;
+        rows.fact(row, shown.is_ok(), &format!("{shown:?}"));
+    }
+    let screen = api.get(&format!("{at}/{pty}/screen")).await?;
+    let last = screen["lines"].as_array().into_iter().flatten().rfind(|line| *line != "");
+    rows.fact(
+        "B79 the screen recovers",
+        last.is_some_and(|line| line == "after-24"),
+        &screen.to_string(),
+    );
+
+    let mut other = PtyViewer::open(api, &workspace, &pty, "viewer=b").await?;
+    other.say(&json!({"type": "take"})).await?;
+    other.until(|told| told["type"] == "writer" && told["is_you"] == true).await?;
+    viewer.until(|told| told["type"] == "writer" && told["is_you"] == false).await?;
+    other.type_text("printf '%s-' o t h e r; echo\r").await?;
+    viewer.type_text("printf '%s-' m i n e; echo\r").await?;
+    viewer.until(is("refused")).await?;
+    let shown = viewer.shows("o-t-h-e-r-").await;
+    let mixed = String::from_utf8_lossy(&viewer.output).contains("m-i-n-e-");
+    rows.fact("B80 two writers", shown.is_ok() && !mixed, &format!("{shown:?}"));
+
+    let mut crowd = Vec::new();
+    let refused = loop {
+        let name = format!("viewer=crowd{}", crowd.len());
+        if crowd.len() >= 62 {
+            break PtyViewer::refused(api, &workspace, &pty, &name).await?;
+        }
+        crowd.push(PtyViewer::open(api, &workspace, &pty, &name).await?);
+    };
+    rows.fact(
+        "B80 more viewers than may be",
+        refused == (429, "too_many_viewers".to_owned()),
+        &format!("{refused:?}"),
+    );
+    other.type_text("echo to-all-$((3 * 3))\r").await?;
+    let mut all = true;
+    for one in &mut crowd {
+        all &= one.shows("to-all-9").await.is_ok();
+    }
+    rows.fact("B80 all of them see it", all, "somebody does not");
+    crowd.truncate(1);
+    // In the middle of a sequence, and gone: who comes next has a screen that is whole.
+    other
+        .type_text("printf '\\033[1;3'; read -r rest; printf '1mred\\033[0m\\n'; echo whole\r")
+        .await?;
+    drop(viewer);
+    other.type_text("go\r").await?;
+    let mut next = PtyViewer::open(api, &workspace, &pty, "viewer=next").await?;
+    let shown = next.shows("whole").await;
+    rows.fact("B80 detached in a sequence", shown.is_ok(), &format!("{shown:?}"));
+
+    let (status, problem) =
+        api.request("POST", &at, Some(&json!({"argv": ["/no/such/shell"]}))).await?;
+    let is_failed = problem["code"] == "spawn_failed" || problem["state"] == "not_started";
+    rows.fact("B81 shell missing", is_failed, &format!("{status} {problem}"));
+    let gone = api.post(&at, &json!({"command": "exit 3"})).await?;
+    let gone = gone["id"].as_str().context("no id")?;
+    let mut late = PtyViewer::open(api, &workspace, gone, "write=if_free").await?;
+    let end = late.until(is("end")).await?;
+    rows.fact(
+        "B81 the shell exits at once",
+        end["pty"]["exit"] == json!({"code": 3}),
+        &end.to_string(),
+    );
+    let body =
+        json!({"command": "echo term=$TERM; sleep 1000", "env": {"TERM": "no-such-terminal"}});
+    let odd = api.post(&at, &body).await?;
+    let mut odd =
+        PtyViewer::open(api, &workspace, odd["id"].as_str().context("no id")?, "").await?;
+    let shown = odd.shows("term=dumb").await;
+    rows.fact("B81 TERM unknown", shown.is_ok(), &format!("{shown:?}"));
+    close_all(api, &workspace).await?;
+    rows.report("B78 B79 B80 B81");
     Ok(())
 }

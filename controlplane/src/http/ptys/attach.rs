@@ -170,6 +170,8 @@ impl Attached {
             ending = incoming.run() => (ending, true),
         };
         let is_orderly = by_viewer && ending.0 == 1000;
+        // Nobody watches any more, however long the close frame takes to get through.
+        outgoing.feed.end();
         close(&mut outgoing, ending).await;
         drop(outgoing);
         if is_orderly {

@@ -166,6 +166,11 @@ impl Feed {
         (feed, told)
     }
 
+    /// Ends the attachment.
+    pub(super) fn end(&mut self) {
+        self.state = FeedState::Over;
+    }
+
     /// Nothing more will come.
     pub(super) const fn is_over(&self) -> bool {
         matches!(self.state, FeedState::Over)
