@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("controlplane/src/chat", &["chat", "tools", "llm", "store", "fleet", "time", "secrets"]),
     ("agentd/src/records", &["records"]),
     ("agentd/src/journal", &["journal", "records"]),
-    ("agentd/src/process", &["process", "files", "records", "file_lock", "user"]),
+    ("agentd/src/process", &["process", "files", "records", "file_lock", "user", "resident"]),
     ("agentd/src/pty", &["pty", "process"]),
     ("agentd/src/files", &["files", "journal", "user"]),
     ("agentd/src/link", &["link", "dispatch", "identity"]),
