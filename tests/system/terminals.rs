@@ -237,11 +237,12 @@ async fn a_viewer_that_is_behind_is_given_a_new_screen_and_told_what_it_missed()
     let (world, workspace) = world().await?;
     let api = world.api();
     let pty = open_pty(api, &workspace, QUIET).await?;
-    // It acknowledges nothing, so it is sent no more than its window.
+    // It acknowledges nothing, so it is sent no more than its window; what windows on the way can hold is
+    // much less than the flood, 22 MiB.
     let query = "viewer=b&window=65536&behind=65536";
     let mut viewer = PtyViewer::open(api, &workspace, &pty, query).await?;
     let mut writer = PtyViewer::open(api, &workspace, &pty, "write=if_free&viewer=a").await?;
-    writer.type_text("seq 1 500000; echo flood-$((1 + 1))\r").await?;
+    writer.type_text("seq 1 3000000; echo flood-$((1 + 1))\r").await?;
     writer.shows("flood-2").await?;
     // Now it acknowledges all that it gets.
     let (mut got, mut dropped) = (0, 0);

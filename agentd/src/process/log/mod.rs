@@ -11,7 +11,7 @@
 //! `<id>.marks`. `docs/design/014-output.md`.
 //!
 //! Before bytes are dropped they are searched for the first newline, so that the length of a line is
-//! known that goes on where nothing is kept ([`LineEnd`]).
+//! known that goes on where nothing is kept (`LineEnd`).
 //!
 //! When a write fails (a full disk) the process goes on. The log gives up its own oldest segments for
 //! room; where there are none, the last bytes are *held* in memory, told to the daemon with every
