@@ -267,13 +267,17 @@ async fn b43_streams_are_limited_and_given_back() {
     let seen = within("an answer after them", answer(&stranger, &call)).await;
     row.check("answers refused", seen == Some(ErrorCode::DaemonAuthFailed), seen);
 
-    // Opened and never used: given back within 30 s.
+    // Opened and never used: given back within 30 s. The transport tells of free streams only when more
+    // than an eighth of them are free, so that many may be missing here.
     let mut unused = Vec::new();
-    for _ in 0..limit {
-        let (mut send, receive) = within("a stream", stranger.connection.open_bi()).await.unwrap();
+    while let Ok(Ok((mut send, receive))) =
+        tokio::time::timeout(Duration::from_secs(1), stranger.connection.open_bi()).await
+    {
         send.write_all(&[0]).await.unwrap();
         unused.push((send, receive));
     }
+    let untold = STREAMS_PER_PEER as usize / 8;
+    assert!((limit - untold..=limit).contains(&unused.len()), "{} of {limit}", unused.len());
     for (send, _receive) in &unused {
         let told = within("given back within 30 s", send.stopped()).await;
         assert!(matches!(told, Ok(Some(_))), "{told:?}");
