@@ -1,6 +1,6 @@
 //! What providers refuse, looked for in the very bytes that would be sent. Pure.
 //!
-//! One validator per dialect. They are the oracle of the tests of [`repair`](super::repair), and of
+//! One validator per dialect. They are the oracle of the tests of [`repair`](super::repair()), and of
 //! every prompt that a test of the engine sends.
 
 use std::collections::HashSet;
