@@ -39,6 +39,14 @@ struct Row {
     slowest_ms: u64,
 }
 
+impl Row {
+    fn add(&mut self, checks: u64, passed: u64, slowest_ms: u64) {
+        self.checks += checks;
+        self.passed += passed;
+        self.slowest_ms = self.slowest_ms.max(slowest_ms);
+    }
+}
+
 /// An empty report below `folder`; its absolute path.
 pub fn begin(folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder)
@@ -62,17 +70,25 @@ pub fn sum(report: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Adds up the report. A test that was tried again counts as its last try: the runner names it as flaky.
 fn rows(report: &str) -> Result<BTreeMap<String, Row>> {
-    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    let mut tests: BTreeMap<(String, String), (u64, Row)> = BTreeMap::new();
     for line in report.lines() {
         let value: Value =
             serde_json::from_str(line).with_context(|| format!("not a report: {line}"))?;
         let count = |field: &str| value[field].as_u64().context("a count is missing");
         let name = value["row"].as_str().context("the row is missing")?;
-        let row = rows.entry(name.to_owned()).or_default();
-        row.checks += count("checks")?;
-        row.passed += count("passed")?;
-        row.slowest_ms = row.slowest_ms.max(count("slowest_ms")?);
+        let by = value["by"].as_str().unwrap_or_default();
+        let pid = value["pid"].as_u64().unwrap_or_default();
+        let (seen, row) = tests.entry((name.to_owned(), by.to_owned())).or_default();
+        if *seen != pid {
+            (*seen, *row) = (pid, Row::default());
+        }
+        row.add(count("checks")?, count("passed")?, count("slowest_ms")?);
+    }
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    for ((name, _), (_, row)) in tests {
+        rows.entry(name).or_default().add(row.checks, row.passed, row.slowest_ms);
     }
     Ok(rows)
 }
@@ -115,6 +131,18 @@ mod tests {
             "bad input: 6 of 7 checks passed, 1 of {required} rows whole; slowest check: B64, 410 ms"
         );
         assert_eq!(total(&rows), expected);
+    }
+
+    #[test]
+    fn a_test_that_was_tried_again_counts_once() {
+        let line = |passed: u64, by: &str, pid: u64| {
+            format!(
+                "{{\"row\":\"B01\",\"checks\":2,\"passed\":{passed},\"slowest_ms\":1,\"by\":\"{by}\",\"pid\":{pid}}}\n"
+            )
+        };
+        let report = [line(1, "a", 7), line(2, "b", 8), line(2, "a", 9), line(2, "a", 9)].concat();
+        let rows = rows(&report).unwrap();
+        assert_eq!((rows["B01"].checks, rows["B01"].passed), (6, 6));
     }
 
     #[test]

@@ -65,13 +65,18 @@ impl BadInput {
 
     fn lines(&self, title: &str) -> String {
         let mut lines = String::new();
+        // Which test: its runner starts a program for each. One that is tried again is another process.
+        let plain = |c: char| if c.is_ascii_graphic() && !"\"\\".contains(c) { c } else { ' ' };
+        let by: String =
+            std::env::args().collect::<Vec<_>>().join(" ").chars().map(plain).collect();
+        let pid = std::process::id();
         for (row, Tally { checks, passed, slowest }) in &self.rows {
             let own = if row.is_empty() { number(title) } else { Some(row.as_str()) };
             if let Some(row) = own {
                 let slowest_ms = slowest.as_millis();
                 let _ = writeln!(
                     lines,
-                    r#"{{"row":"{row}","checks":{checks},"passed":{passed},"slowest_ms":{slowest_ms}}}"#
+                    r#"{{"row":"{row}","checks":{checks},"passed":{passed},"slowest_ms":{slowest_ms},"by":"{by}","pid":{pid}}}"#
                 );
             }
         }
