@@ -46,21 +46,29 @@ async fn main() -> anyhow::Result<()> {
     }
     let wanted =
         |group: &str| arguments.only.as_ref().is_none_or(|only| group.contains(only.as_str()));
-    let mut rows: Vec<Row> = Vec::new();
+    // A group that fails takes no other with it: what was measured is printed, then the failure.
+    let (mut rows, mut failed) = (Vec::<Row>::new(), Vec::new());
+    let mut take = |group: &'static str, measured: anyhow::Result<Vec<Row>>| match measured {
+        Ok(measured) => rows.extend(measured),
+        Err(error) => {
+            eprintln!("{group}: {error:#}");
+            failed.push(group);
+        }
+    };
     if wanted("footprint") {
-        rows.extend(footprint::rows().await?);
+        take("footprint", footprint::rows().await);
     }
     if wanted("turn") {
-        rows.extend(turn::rows().await?);
+        take("turn", turn::rows().await);
     }
     if wanted("exec") {
-        rows.extend(exec::rows().await?);
+        take("exec", exec::rows().await);
     }
     if wanted("keepers") {
-        rows.extend(keepers::rows().await?);
+        take("keepers", keepers::rows().await);
     }
     if wanted("ptys") {
-        rows.extend(ptys::rows().await?);
+        take("ptys", ptys::rows().await);
     }
     if arguments.json {
         for row in &rows {
@@ -71,5 +79,6 @@ async fn main() -> anyhow::Result<()> {
     }
     // Beside the rows, so that they stay one JSON object a line.
     eprintln!("{}", sample::summary(&rows));
+    anyhow::ensure!(failed.is_empty(), "no rows of: {}", failed.join(", "));
     Ok(())
 }
