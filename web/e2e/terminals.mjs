@@ -283,7 +283,7 @@ try {
   const other = await context.newPage();
   watch(other);
   await step("another page takes over, and gives back", async () => {
-    await run(page, "clear", "here$");
+    await run(page, "clear; echo clear-$((1 + 1))", "clear-2");
     await other.goto(page.url());
     await other.getByText("Another page writes here").waitFor();
     await other.getByRole("button", { name: "Take over" }).click();
@@ -313,7 +313,8 @@ try {
     if (await page.getByRole("dialog").isVisible()) throw new Error("a link that is none was offered");
   });
   await step("a paste of many lines is asked about", async () => {
-    await run(page, String.raw`bind 'set enable-bracketed-paste off'; clear`, "here$");
+    // The prompt of before still shows; only what the command itself says tells that it has been done.
+    await run(page, String.raw`bind 'set enable-bracketed-paste off'; clear; echo off-$((1 + 1))`, "off-2");
     await page.evaluate(() => {
       const data = new DataTransfer();
       data.setData("text/plain", "echo one-$((0+1))\n\u001b[31mecho two-$((1+1))\n");
