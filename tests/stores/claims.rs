@@ -23,7 +23,7 @@ async fn second_replica(scene: &Scene) -> ReplicaId {
     id
 }
 
-async fn expire(scene: &Scene, replica: ReplicaId) {
+pub async fn expire(scene: &Scene, replica: ReplicaId) {
     let sql = format!("UPDATE replicas SET lease_until_ms = 1 WHERE id = '{replica}'");
     crate::schema::execute(scene, &sql).await;
 }

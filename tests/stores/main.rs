@@ -10,6 +10,7 @@ mod scene;
 mod chats;
 mod claims;
 mod concurrency;
+mod links;
 mod machine;
 mod opening_postgres;
 mod opening_sqlite;

@@ -16,6 +16,7 @@ mod api_keys;
 mod audit;
 mod idempotency;
 mod join_tokens;
+mod links;
 mod models;
 mod providers;
 mod replicas;
@@ -39,10 +40,11 @@ pub use db::Db;
 pub use error::StoreError;
 pub use idempotency::{ClaimedKey, IdempotencyStore, KeyClaim, SavedAnswer};
 pub use join_tokens::{JoinTokenRow, JoinTokenStore, NewJoinToken};
+pub use links::{LinkRow, LinkStore};
 pub use models::{ModelPatch, ModelRow, ModelStore, NewModel};
 pub use open::{DatabaseUrl, InvalidDatabaseUrl, OpenError};
 pub use providers::{NewProvider, ProviderKind, ProviderPatch, ProviderRow, ProviderStore};
-pub use replicas::{ReplicaRow, ReplicaStore};
+pub use replicas::{ReplicaAddresses, ReplicaRow, ReplicaStore};
 pub use sessions::{NewSession, SessionRow, SessionStore};
 pub use settings::SettingsStore;
 pub use setup_tokens::SetupTokenStore;
@@ -64,6 +66,7 @@ pub fn statements() -> Vec<&'static str> {
         providers::STATEMENTS,
         models::STATEMENTS,
         replicas::STATEMENTS,
+        links::STATEMENTS,
         settings::STATEMENTS,
         idempotency::STATEMENTS,
         audit::STATEMENTS,
@@ -104,6 +107,8 @@ pub struct Store {
     pub models: ModelStore,
     /// Running control planes and their leases.
     pub replicas: ReplicaStore,
+    /// Which replica holds whose daemon.
+    pub links: LinkStore,
     /// Values of the deployment: the CA, the default model, …
     pub settings: SettingsStore,
     /// Answers to requests that may be repeated.
@@ -133,6 +138,7 @@ impl Store {
             providers: ProviderStore::new(base.clone()),
             models: ModelStore::new(base.clone()),
             replicas: ReplicaStore::new(base.clone()),
+            links: LinkStore::new(base.clone()),
             settings: SettingsStore::new(base.clone()),
             idempotency: IdempotencyStore::new(base.clone()),
             audit: AuditStore::new(base.clone()),

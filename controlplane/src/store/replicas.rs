@@ -24,10 +24,21 @@ pub struct ReplicaRow {
     pub lease_until_ms: i64,
     /// Where other replicas reach it; none: nowhere.
     pub addr: Option<String>,
+    /// Where daemons reach it, as they are told; none: they are told nothing.
+    pub daemon_addr: Option<String>,
     /// Its version.
     pub version: String,
     /// Unix milliseconds.
     pub started_at_ms: i64,
+}
+
+/// Where a replica is reached, `host:port` over UDP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaAddresses {
+    /// By other replicas.
+    pub replicas: Option<String>,
+    /// By daemons.
+    pub daemons: Option<String>,
 }
 
 /// The replicas. Cheap to clone.
@@ -37,13 +48,14 @@ pub struct ReplicaStore {
 }
 
 const INSERT: &str = "INSERT INTO replicas \
-     (id, epoch, lease_until_ms, addr, version, started_at_ms) VALUES ($1, 1, $2, $3, $4, $5)";
+     (id, epoch, lease_until_ms, addr, version, started_at_ms, daemon_addr) \
+     VALUES ($1, 1, $2, $3, $4, $5, $6)";
 const RENEW: &str = "UPDATE replicas SET epoch = epoch + 1, lease_until_ms = $2 \
      WHERE id = $1 AND lease_until_ms > $3";
 const RELEASE: &str = "DELETE FROM replicas WHERE id = $1";
 const FORGET_OTHERS: &str = "DELETE FROM replicas WHERE id <> $1";
 const FORGET_EXPIRED: &str = "DELETE FROM replicas WHERE lease_until_ms < $1";
-const LIVE: &str = "SELECT id, epoch, lease_until_ms, addr, version, started_at_ms FROM replicas \
+const LIVE: &str = "SELECT id, epoch, lease_until_ms, addr, daemon_addr, version, started_at_ms FROM replicas \
      WHERE lease_until_ms > $1 ORDER BY id";
 
 pub(super) const STATEMENTS: &[&str] =
@@ -71,6 +83,18 @@ impl ReplicaStore {
         addr: Option<&str>,
         version: &str,
     ) -> Result<(), StoreError> {
+        let addresses = ReplicaAddresses { replicas: addr.map(str::to_owned), daemons: None };
+        self.register_at(id, lease_ms, &addresses, version).await
+    }
+
+    /// As [`register`](Self::register), with where it is reached.
+    pub async fn register_at(
+        &self,
+        id: ReplicaId,
+        lease_ms: i64,
+        addresses: &ReplicaAddresses,
+        version: &str,
+    ) -> Result<(), StoreError> {
         let now = self.now_ms().await?;
         let alone = matches!(self.base.db, Db::Sqlite { .. });
         in_write_tx!(&self.base.db, |tx| {
@@ -78,9 +102,10 @@ impl ReplicaStore {
                 sqlx::query(INSERT)
                     .bind(id.to_string())
                     .bind(now + lease_ms)
-                    .bind(addr.map(clean))
+                    .bind(addresses.replicas.as_deref().map(clean))
                     .bind(clean(version))
                     .bind(now)
+                    .bind(addresses.daemons.as_deref().map(clean))
                     .execute(conn)
                     .await?;
             });
@@ -144,6 +169,7 @@ fn read<R: Columns>(row: &R) -> Result<ReplicaRow, StoreError> {
         epoch: row.int("epoch")?,
         lease_until_ms: row.int("lease_until_ms")?,
         addr: row.text_or_null("addr")?,
+        daemon_addr: row.text_or_null("daemon_addr")?,
         version: row.text("version")?,
         started_at_ms: row.int("started_at_ms")?,
     })

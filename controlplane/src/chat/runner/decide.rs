@@ -145,6 +145,7 @@ mod tests {
             leaf_id: None,
             forked_from: None,
             last_seq: 1,
+            runnable_since_ms: None,
             created_at_ms: 0,
             updated_at_ms: 0,
         }

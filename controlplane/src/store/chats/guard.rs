@@ -21,7 +21,7 @@ macro_rules! chat_columns {
          status, archived, snapshot_version, history_version, queue_version, attempt, \
          retry_state, last_error, worker_id, runner_id, epoch, steps_in_turn, queue_length, \
          steered_length, unanswered, awaited, effort, plan, client_tools, leaf_id, forked_from, \
-         last_seq, created_at_ms, updated_at_ms"
+         last_seq, runnable_since_ms, created_at_ms, updated_at_ms"
     };
 }
 macro_rules! raise_version {
@@ -56,7 +56,7 @@ const SAVE: &str = "UPDATE chats SET model_id = $2, status = $3, archived = $4, 
      history_version = $5, queue_version = $6, attempt = $7, retry_state = $8, last_error = $9, \
      worker_id = $10, runner_id = $11, epoch = $12, steps_in_turn = $13, queue_length = $14, \
      steered_length = $15, unanswered = $16, last_seq = $17, awaited = $18, effort = $19, \
-     plan = $20, leaf_id = $21, mode = $22 WHERE id = $1";
+     plan = $20, leaf_id = $21, mode = $22, runnable_since_ms = $23 WHERE id = $1";
 
 pub(super) const STATEMENTS: &[&str] = &[LOCK, LOCK_FENCED, LOCK_OWNED, LOCK_FREE, SAVE];
 
@@ -225,6 +225,8 @@ impl<'t> Held<'t> {
             chat.unanswered = i64::from(facts.unanswered);
             chat.awaited = i64::from(facts.awaited);
         }
+        let waits = chat.worker_id.is_none() && chat.state().is_runnable();
+        chat.runnable_since_ms = waits.then(|| chat.runnable_since_ms.unwrap_or(self.now_ms));
         on_pool!(self.tx.conn(), |conn| {
             sqlx::query(SAVE)
                 .bind(chat.id.to_string())
@@ -249,6 +251,7 @@ impl<'t> Held<'t> {
                 .bind(chat.plan.as_ref().map(json))
                 .bind(chat.leaf_id.map(|id| id.to_string()))
                 .bind(&chat.mode)
+                .bind(chat.runnable_since_ms)
                 .execute(conn)
                 .await?;
         });

@@ -100,6 +100,8 @@ pub struct ChatRow {
     pub forked_from: Option<ChatId>,
     /// The `seq` of the newest message.
     pub last_seq: i64,
+    /// Unix milliseconds since when it has work and no worker; none: it has one, or none.
+    pub runnable_since_ms: Option<i64>,
     /// Unix milliseconds.
     pub created_at_ms: i64,
     /// Unix milliseconds.
@@ -195,6 +197,7 @@ impl ChatRow {
             leaf_id: row.parsed_or_null("leaf_id")?,
             forked_from: row.parsed_or_null("forked_from")?,
             last_seq: row.int("last_seq")?,
+            runnable_since_ms: row.int_or_null("runnable_since_ms")?,
             created_at_ms: row.int("created_at_ms")?,
             updated_at_ms: row.int("updated_at_ms")?,
         })
