@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agentd::process::{CgroupUse, Containment};
+use bench::events::seen;
 use bench::served::Served;
 use bench::{Bench, Table, argv, shell};
 use shared::ids::{IdSource, OpId, ProcessId, SystemIds};
@@ -85,34 +86,32 @@ fn facts(view: &ProcessView) -> ProcessFacts {
     view.facts.as_deref().cloned().unwrap_or_default()
 }
 
-/// The directory of a controller in which `view` is once its keeper has put it there; the kernel
-/// tells nobody, so it is looked for, for a bounded time.
-fn group(view: &ProcessView, controller: &str) -> Option<PathBuf> {
+/// The directory of a controller in which `view` is once its keeper has put it there.
+async fn group(view: &ProcessView, controller: &str) -> PathBuf {
     let pid = view.os_pid.expect("it runs");
-    for _ in 0..1_000 {
-        let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        for line in own.lines().filter(|line| line.contains(&view.process_id.to_string())) {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (name, path) = (fields.next().unwrap(), fields.next().unwrap());
-            let path = path.trim_start_matches('/');
-            let mounts = match name {
-                "" => ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from).to_vec(),
-                name => vec![Path::new("/sys/fs/cgroup").join(name)],
-            };
-            let has = |name: &str| name.split(',').any(|name| name == controller);
-            let found = mounts.into_iter().map(|mount| mount.join(path)).find(|path| {
-                (has(name) || name.is_empty())
-                    && ["pids.max", "memory.max", "memory.limit_in_bytes"]
-                        .iter()
-                        .any(|file| file.starts_with(controller) && path.join(file).exists())
-            });
-            if found.is_some() {
-                return found;
-            }
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    None
+    let what = format!("{} is in its group of {controller}", view.process_id);
+    seen(&what, || group_of(pid, view.process_id, controller)).await
+}
+
+fn group_of(pid: u32, process_id: ProcessId, controller: &str) -> Option<PathBuf> {
+    let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let mut lines = own.lines().filter(|line| line.contains(&process_id.to_string()));
+    lines.find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (name, path) = (fields.next().unwrap(), fields.next().unwrap());
+        let path = path.trim_start_matches('/');
+        let mounts = match name {
+            "" => ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from).to_vec(),
+            name => vec![Path::new("/sys/fs/cgroup").join(name)],
+        };
+        let has = |name: &str| name.split(',').any(|name| name == controller);
+        mounts.into_iter().map(|mount| mount.join(path)).find(|path| {
+            (has(name) || name.is_empty())
+                && ["pids.max", "memory.max", "memory.limit_in_bytes"]
+                    .iter()
+                    .any(|file| file.starts_with(controller) && path.join(file).exists())
+        })
+    })
 }
 
 fn number(path: &Path, files: &[&str]) -> Option<u64> {
@@ -143,7 +142,7 @@ async fn p25_a_fork_bomb_leaves_the_daemon_responsive() {
             scene.start("i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done").await.process_id;
         let wait = "while [ ! -e go ]; do sleep 0.01; done";
         let bomb = scene.start(&format!("{wait}; f() {{ f | f & }}; f; sleep 600")).await;
-        let place = group(&bomb, "pids").expect("it is in its group");
+        let place = group(&bomb, "pids").await;
         assert_eq!(number(&place, &["pids.max"]), Some(512), "the limit is in force");
         scene.let_go("go");
         let before = scene.get(ticker).await.output_total;
@@ -204,7 +203,7 @@ async fn p29_a_command_without_memory_is_killed_and_nothing_else() {
             let hog = if round % 2 == 0 { "exec" } else { "" };
             let command = format!("{wait}; {hog} dd if=/dev/zero of=/dev/null bs={HOG} count=1");
             let hog = scene.start(&command).await;
-            let place = group(&hog, "memory").expect("it is in its group");
+            let place = group(&hog, "memory").await;
             let place = if of_workspace { place.parent().unwrap() } else { &place };
             let in_force = number(place, &["memory.max", "memory.limit_in_bytes"]);
             assert_eq!(in_force, Some(MEMORY), "the limit is in force");
@@ -258,13 +257,14 @@ async fn b57_what_runs_out_is_named() {
         ("HOLDFAST_PROCESS_PIDS_MAX", "16".to_owned()),
         ("HOLDFAST_PROCESS_MEMORY_MAX", MEMORY.to_string()),
     ]);
-    let wait = "while [ ! -e go ]; do sleep 0.01; done";
+    // Each has a file of its own to wait for: what is let go before its limit is in force, has none.
+    let wait = |file: &str| format!("while [ ! -e {file} ]; do sleep 0.01; done");
     if has("pids", "B57") {
         let many = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 60 & done; echo all";
-        let view = scene.start(&format!("{wait}; {many}")).await;
-        let place = group(&view, "pids").unwrap();
+        let view = scene.start(&format!("{}; {many}", wait("go-many"))).await;
+        let place = group(&view, "pids").await;
         table.row("limit in force".to_owned(), number(&place, &["pids.max"]), Some(16));
-        scene.let_go("go");
+        scene.let_go("go-many");
         let view = scene.ended(view.process_id).await;
         let limit = facts(&view).pids_limit;
         table.row("processes ran out".to_owned(), limit.is_some(), true);
@@ -274,13 +274,14 @@ async fn b57_what_runs_out_is_named() {
         table.row("and can be stopped".to_owned(), left, Some(0));
     }
     if has("memory", "B57") {
-        let view =
-            scene.start(&format!("{wait}; dd if=/dev/zero of=/dev/null bs={HOG} count=1")).await;
-        let place = group(&view, "memory").unwrap();
+        let hog = format!("{}; dd if=/dev/zero of=/dev/null bs={HOG} count=1", wait("go-hog"));
+        let view = scene.start(&hog).await;
+        let place = group(&view, "memory").await;
         let in_force = number(&place, &["memory.max", "memory.limit_in_bytes"]);
         table.row("memory limit in force".to_owned(), in_force, Some(MEMORY));
-        scene.let_go("go");
-        let oom = facts(&scene.ended(view.process_id).await).oom_killed;
+        scene.let_go("go-hog");
+        let view = scene.ended(view.process_id).await;
+        let oom = facts(&view).oom_killed;
         table.row("memory ran out".to_owned(), oom.map(|oom| oom.limit_bytes), Some(Some(MEMORY)));
     }
     let bench = Bench::contained(Containment { cgroups: CgroupUse::Off, ..Containment::default() });

@@ -311,7 +311,14 @@ async fn b58_every_end_is_told_as_it_was() {
     table.row("core".to_owned(), signal, Some(true));
 
     let stopped = bench.start(shell("kill -STOP $$; exit 3")).await.unwrap();
-    let wait = WaitProcess { process_id: stopped.process_id, timeout_ms: 50 };
+    let stat = format!("/proc/{}/stat", stopped.os_pid.unwrap());
+    // Before it is halted a signal to continue is lost.
+    bench::events::seen("it is halted", || {
+        let stat = std::fs::read_to_string(&stat).ok()?;
+        stat.rsplit(") ").next()?.starts_with('T').then_some(())
+    })
+    .await;
+    let wait = WaitProcess { process_id: stopped.process_id, timeout_ms: 0 };
     let view = bench.processes.wait(&wait).await.unwrap();
     table.row("stopped is running".to_owned(), view.state, ProcessState::Running);
     let signal = SignalProcess { process_id: stopped.process_id, signal: "CONT".to_owned() };

@@ -280,7 +280,7 @@ async fn b79_the_corpus_reaches_no_program_of_non_writers_and_no_screen_breaks()
     }
     file.extend_from_slice(b"\x1b\\\x18\x1bc\x1b[?1049lalive");
     std::fs::write(scene.root().join("corpus"), &file).unwrap();
-    let pty = scene.shell("stty raw -echo; cat corpus; cat > typed").await;
+    let pty = scene.shell("stty raw -echo; cat corpus; tee typed").await;
     let mut writer = scene.attach(pty, "writer", WriteWish::IfFree).await;
     let mut others = Vec::new();
     for name in ["b", "c"] {
@@ -300,8 +300,9 @@ async fn b79_the_corpus_reaches_no_program_of_non_writers_and_no_screen_breaks()
         }
     }
     table.row("B79 replies of those who only watch".to_owned(), refused, 8);
-    let seq = writer.send("the writer").await;
-    writer.item(|item| matches!(item, PtyItem::Taken { seq: taken } if *taken == seq)).await;
+    writer.send("the writer").await;
+    // What is taken lies in the terminal; what is shown was read.
+    writer.until("the writer").await;
     scene.close(pty).await;
     let typed = std::fs::read_to_string(scene.root().join("typed")).unwrap();
     table.row("B79 bytes that reached the program".to_owned(), typed.as_str(), "the writer");
@@ -374,9 +375,10 @@ fn rss_kib(pid: u32) -> u64 {
 async fn b80_writers_take_turns_viewers_are_counted_and_a_cut_sequence_is_whole_again() {
     let scene = Scene::new();
     let mut table = Table::new("B80");
-    let pty = scene.shell("stty raw -echo; cat > typed").await;
+    let pty = scene.shell("stty raw -echo; echo ready; tee typed").await;
     let mut a = scene.attach(pty, "a", WriteWish::IfFree).await;
     let mut b = scene.attach(pty, "b", WriteWish::IfFree).await;
+    a.until("ready").await;
     // Both type at once, and take over in between: each piece arrives whole, or not at all.
     let mut expected = Vec::new();
     for round in 0..20 {
@@ -397,6 +399,8 @@ async fn b80_writers_take_turns_viewers_are_counted_and_a_cut_sequence_is_whole_
     a.say(&PtySay::Take).await;
     let seq = a.send("").await;
     a.item(|item| matches!(item, PtyItem::Refused { seq: Some(n), .. } if *n == seq)).await;
+    // What is taken lies in the terminal; what is shown was read.
+    a.until(expected.last().unwrap()).await;
     let mut viewers = Vec::new();
     let mut refused = 0;
     for n in 0..1_000 {
@@ -557,28 +561,17 @@ async fn another_terminal_shows_the_same_text_for_the_same_bytes() {
             .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    tmux(&[
-        "new-session",
-        "-d",
-        "-x",
-        "80",
-        "-y",
-        "24",
-        "stty raw -echo; cat bytes; echo > done; cat",
-    ]);
-    tmux(&["set", "-g", "status", "off"]);
-    // Tmux tells nobody when it has drawn: looked at until it is as ours, or stays otherwise.
+    // A terminal answers when it has taken in everything before the question. Its other answers, to
+    // what vim asked, have no `n`.
+    let pane = "stty raw -echo; cat bytes; printf '\\033[5n'; \
+                until [ \"$(dd bs=1 count=1 2>/dev/null)\" = n ]; do :; done; \
+                tmux wait-for -S drawn; cat";
+    tmux(&["new-session", "-d", "-x", "80", "-y", "24", pane, ";", "set", "-g", "status", "off"]);
+    tmux(&["wait-for", "drawn"]);
     let expected: Vec<String> = ours.rows().map(Row::text).collect();
-    let mut theirs = Vec::new();
-    for _ in 0..300 {
-        theirs =
-            tmux(&["capture-pane", "-p"]).lines().map(|line| line.trim_end().to_owned()).collect();
-        theirs.resize(24, String::new());
-        if theirs == expected {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let shown = tmux(&["capture-pane", "-p"]);
+    let mut theirs: Vec<String> = shown.lines().map(|line| line.trim_end().to_owned()).collect();
+    theirs.resize(24, String::new());
     tmux(&["kill-server"]);
     scene.close(pty).await;
     assert_eq!(theirs, expected);

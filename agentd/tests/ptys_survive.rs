@@ -4,8 +4,8 @@
 mod bench;
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
+use bench::events::seen;
 use bench::terminals::{Scene, assert_exact, assert_same, exit_of, marked, replayed, request};
 use shared::ids::PtyId;
 use shared::protocol::process::{Exit, ProcessState, Program};
@@ -262,16 +262,9 @@ async fn p20_terminals_outlive_a_daemon_that_is_killed() {
     assert_eq!((lost, wrong, different), (0, 0, 0));
 }
 
-/// The kernel tells nobody but a parent: looked at until none is left.
 async fn wait_until_ended(ptys: &[PtyId]) {
     let marks: Vec<String> = ptys.iter().map(|pty| format!("HOLDFAST_PTY_ID={pty}")).collect();
-    for _ in 0..3_000 {
-        if marked(&marks).next().is_none() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("they never end");
+    seen("all have ended", || marked(&marks).next().is_none().then_some(())).await;
 }
 
 /// P30, the terminals of it.
@@ -302,15 +295,13 @@ async fn p30_terminals_opened_and_closed_leave_nothing_behind() {
     for n in 0..count {
         once(n).await;
     }
-    let mut after = usage(pid);
     // The last keepers and streams may just be going.
-    for _ in 0..500 {
-        if after.zombies == 0 && after.keepers == 0 && after.fds <= before.fds + 5 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        after = usage(pid);
-    }
+    let after = seen("keepers and streams are gone", || {
+        let now = usage(pid);
+        let are_gone = now.zombies == 0 && now.keepers == 0 && now.fds <= before.fds + 5;
+        are_gone.then_some(now)
+    })
+    .await;
     println!(
         "P30: terminals {count}, descriptors {} then {}, zombies {}, keepers left {}, \
          resident {} KiB then {} KiB",

@@ -11,6 +11,10 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// Longest wait, in seconds; then a test has failed.
 const PATIENCE: i64 = 60;
+/// Between two looks at what has no event.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+/// Looks within the patience.
+const LOOKS: u32 = 12_000;
 
 /// Waits until `path` exists. Blocks, so the process that makes it must not need this runtime.
 pub fn until_exists(path: &Path) {
@@ -58,6 +62,32 @@ fn readable(fd: &impl AsFd, otherwise: &str) {
     let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
     let ready = rustix::event::poll(&mut fds, Some(&patience)).unwrap();
     assert!(ready > 0, "{otherwise}");
+}
+
+/// Looks until there is something to see, a moment apart and not for ever. Only for what the kernel
+/// tells nobody, or nobody but a parent: a process that is halted or goes, the group that it is in,
+/// the end of processes that are no children. Everything else has an event to wait for.
+pub async fn seen<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(seen) = look() {
+                return seen;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    };
+    in_time(looking).await.unwrap_or_else(|| panic!("it was not seen that {what}"))
+}
+
+/// [`seen`] where nothing can wait: it blocks.
+pub fn seen_blocking<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..LOOKS {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    panic!("it was not seen that {what}");
 }
 
 /// `wait`, with the patience of every wait.

@@ -12,7 +12,6 @@ use std::fmt::Debug;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentd::process::{Containment, Environment, FollowStep, KeeperProgram, ProcessHandle};
 use shared::ids::{IdSource, OpId, ProcessId, SystemIds};
@@ -202,13 +201,10 @@ impl Drop for Bench {
 /// [`end_processes`], and removes the groups of a workspace whose daemon was killed.
 pub fn end_workspace(dir: &Path) {
     end_processes(dir);
-    // What was killed leaves its group a moment later, and the kernel tells nobody.
-    for _ in 0..100 {
-        if agentd::process::remove_groups(dir) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    // What was killed leaves its group a moment later.
+    events::seen_blocking("the groups are gone", || {
+        agentd::process::remove_groups(dir).then_some(())
+    });
 }
 
 /// Keepers that have something on disk, below the process records in `dir`.
