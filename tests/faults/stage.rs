@@ -13,7 +13,7 @@ use tests::programs::{Programs, Setting};
 use crate::turn::{Turn, ensure_kept};
 
 /// How long one run may take before it counts as wedged.
-const WEDGED: Duration = Duration::from_secs(45);
+pub const WEDGED: Duration = Duration::from_secs(45);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Program {
@@ -62,12 +62,12 @@ pub struct Stage {
     pub programs: Programs,
     pub model: FakeLlm,
     provider_id: Value,
-    server: Gate,
-    daemon: Gate,
+    pub server: Gate,
+    pub daemon: Gate,
     _sockets: tempfile::TempDir,
     turns: usize,
     /// Of the chats: in `edit` a person is asked about both commands.
-    mode: &'static str,
+    pub mode: &'static str,
 }
 
 impl Stage {
@@ -178,7 +178,7 @@ impl Stage {
         rest.with_context(|| self.wedged())?
     }
 
-    fn wedged(&self) -> String {
+    pub fn wedged(&self) -> String {
         let (server, daemon) =
             (self.programs.logged("server.log"), self.programs.logged("agentd.log"));
         format!("the turn is wedged\n{server}\n{daemon}")
@@ -204,7 +204,7 @@ impl Stage {
     }
 
     /// A fresh turn, and the id of the model that plays it.
-    async fn next_turn(&mut self) -> Result<(Turn, String)> {
+    pub async fn next_turn(&mut self) -> Result<(Turn, String)> {
         self.turns += 1;
         let turn = Turn::prepare(&self.programs.root(), self.turns)?;
         turn.script(&self.model);
@@ -216,7 +216,7 @@ impl Stage {
 }
 
 /// Creates the chat, with a key that makes a repeat harmless; its id.
-async fn ask(
+pub async fn ask(
     api: &Api,
     model_id: &str,
     workspace_id: &str,
@@ -233,7 +233,7 @@ async fn ask(
 
 /// Waits until the chat's turn has ended, by its stream. Whatever a person is asked, is allowed:
 /// again, where nobody knows whether it was.
-async fn at_rest(api: &Api, chat: &str) -> Result<()> {
+pub async fn at_rest(api: &Api, chat: &str) -> Result<()> {
     let mut stream = api.socket(&format!("/chats/{chat}/stream")).await?;
     let mut answered = false;
     loop {

@@ -8,6 +8,7 @@
 //! relay      sits in the link and can be cut
 //! fake_llm   a model server that answers as it is told and checks what it is asked
 //! pty        a viewer of a terminal
+//! strace     counts the system calls of a program, or kills it at a chosen one
 //! stream     a viewer of a chat, with the product's own client state
 //! fleet      a control plane in the test's own process, which calls daemons by hand
 //! systemd    a real one as PID 1 of namespaces of its own
@@ -22,6 +23,7 @@ pub mod postgres;
 pub mod programs;
 pub mod pty;
 pub mod relay;
+pub mod strace;
 pub mod stream;
 pub mod systemd;
 pub mod world;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use shared::protocol::join_token::JoinToken;
+use tokio::sync::oneshot;
 
 use crate::api::{Api, Socket};
 
@@ -204,7 +205,27 @@ impl Programs {
         Ok(())
     }
 
-    /// SIGKILL, then reaps.
+    /// Resolves when the control plane has ended, however. It is not reaped: see
+    /// [`kill_server`](Self::kill_server).
+    pub fn server_end(&self) -> Result<oneshot::Receiver<()>> {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.server_pid()?)?);
+        let (ended, end) = oneshot::channel();
+        std::thread::spawn(move || {
+            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+            while waitid(Id::Pid(pid), flags) == Err(nix::errno::Errno::EINTR) {}
+            let _ = ended.send(()); // nobody may wait any more
+        });
+        Ok(end)
+    }
+
+    /// SIGTERM, and no more.
+    pub fn ask_server_to_stop(&self) -> Result<()> {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.server_pid()?)?);
+        Ok(nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?)
+    }
+
+    /// SIGKILL, then reaps; also one that has ended by itself.
     pub fn kill_server(&mut self) -> Result<()> {
         let mut server = self.server.take().context("no control plane runs")?;
         server.kill()?;
@@ -306,9 +327,13 @@ impl Programs {
 
     /// The end of a program's log, for messages.
     pub fn logged(&self, name: &str) -> String {
-        let text = std::fs::read_to_string(self.home.path().join(name)).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().rev().take(30).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+        end_of_log(&self.home.path().join(name))
+    }
+
+    /// The ends of both programs' logs at the time of the call.
+    pub fn logs(&self) -> impl Fn() -> String + Send + Sync + use<> {
+        let home = self.home.path().to_owned();
+        move || ["server.log", "agentd.log"].map(|name| end_of_log(&home.join(name))).join("\n")
     }
 }
 
@@ -319,6 +344,12 @@ impl Drop for Programs {
             let _ = child.wait();
         }
     }
+}
+
+fn end_of_log(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(30).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
 /// Folder of the binaries that cargo built beside this test or benchmark.

@@ -29,6 +29,7 @@ pub struct Options {
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     setup::postgres()?;
     setup::systemd();
+    setup::strace();
     stage("the programs");
     command::run(command::cargo(root).args(["build", "--locked", "--workspace", "--bins"]))?;
     stage(if options.small { "promises, small" } else { "promises, whole" });

@@ -91,6 +91,19 @@ pub fn systemd() {
     }
 }
 
+/// A tracer, which kills programs at chosen system calls. Without it those tests say that they were
+/// skipped: so its absence is no error.
+pub fn strace() {
+    stage("tests: strace");
+    if in_path("strace").is_none()
+        && let Err(error) = install("strace", "programs are killed at chosen system calls")
+    {
+        println!("{error:#}\nThe tests that need it are skipped.");
+    } else {
+        println!("found");
+    }
+}
+
 fn find_initdb() -> Option<PathBuf> {
     if let Some(initdb) = in_path("initdb") {
         return Some(initdb);

@@ -20,6 +20,7 @@ pub struct Options {
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     setup::postgres()?;
     setup::systemd();
+    setup::strace();
     let chromium = if options.no_web { None } else { Some(setup::chromium()?) };
     setup::web(root)?;
     if chromium.is_some() {
