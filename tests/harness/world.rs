@@ -97,10 +97,18 @@ impl World {
 
     /// Starts a chat in the workspace and watches it.
     pub async fn chat(&self, text: &str) -> Result<Chat> {
-        let body = json!({
+        self.chat_with(text, &Value::Null).await
+    }
+
+    /// The same with the model of this id; `null`: the default one.
+    pub async fn chat_with(&self, text: &str, model_id: &Value) -> Result<Chat> {
+        let mut body = json!({
             "workspace_id": self.programs.workspace_id,
             "content": [{"type": "text", "text": text}],
         });
+        if !model_id.is_null() {
+            body["model_id"] = model_id.clone();
+        }
         let made = self.api().post("/chats", &body).await?;
         let id = made["chat"]["id"].as_str().with_context(|| format!("no chat in {made}"))?;
         let stream = ChatStream::open(self.api(), id).await?;
