@@ -82,6 +82,7 @@ impl Lifecycle {
         self.track(async move {
             let _guard = guard; // also runs when `task` panics
             tokio::select! {
+                biased;
                 () = hard.cancelled() => {}
                 () = task => {}
             }
@@ -99,6 +100,7 @@ impl Lifecycle {
         self.track(async move {
             let _guard = guard;
             tokio::select! {
+                biased;
                 () = hard.cancelled() => {}
                 () = task => {}
             }
@@ -114,6 +116,9 @@ impl Lifecycle {
         name: &'static str,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> T {
+        if crate::fault::is_simulated() {
+            return job(); // nothing runs beside a simulation
+        }
         let permit = Arc::clone(&self.blocking).acquire_owned().await;
         let joined = self.spawn_blocking(move || {
             let _permit = permit;

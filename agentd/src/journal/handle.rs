@@ -137,7 +137,7 @@ impl JournalHandle {
     /// [`Token::begun`] before the effect. For a service that has a record of its own to sync.
     pub async fn claim(&self, op: OpId, fence: &Fence, method: &str) -> Admission {
         let Shared { table, recorder, clock, .. } = &*self.shared;
-        fault::point("w2 journal begin");
+        fault::pass("w2 journal begin").await;
         match table.ask(op, fence, method, clock.now_ms()) {
             Asked::Claimed(record) => {
                 let begun = Arc::clone(table);
@@ -265,7 +265,7 @@ impl Token {
         *waiting = None;
         match written {
             Ok(()) => {
-                fault::point("w3 journal begun");
+                fault::pass("w3 journal begun").await;
                 Ok(())
             }
             Err(error) => {
@@ -308,9 +308,9 @@ impl Token {
     pub async fn commit(mut self, outcome: Bytes) -> Result<Bytes, WireError> {
         self.committed = true;
         let outcome = if outcome.len() > OUTCOME_MAX_BYTES { too_large(&outcome) } else { outcome };
-        fault::point("w5 journal commit");
+        fault::pass("w5 journal commit").await;
         self.shared.record_end(self.op, outcome.clone()).await?;
-        fault::point("w5 journal committed");
+        fault::pass("w5 journal committed").await;
         Ok(outcome)
     }
 }

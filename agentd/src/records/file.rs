@@ -22,6 +22,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use shared::fault::{self, Disk};
+
 const FILE_MAGIC: &[u8; 8] = b"HOLDREC1";
 const BATCH_MAGIC: &[u8; 4] = b"HFB\x01";
 const BATCH_HEADER_BYTES: usize = 32;
@@ -233,6 +235,7 @@ impl RecordFile {
             Err(error) if is_no_space(&error) => return Err(AppendError::NoSpace),
             Err(error) => return Err(self.fail(error)),
         }
+        fault::disk(&self.path, Disk::Wrote { at: self.end, len: batch.len() as u64 });
         self.sync().map_err(|error| self.fail(error))?;
         let mut at = self.end + BATCH_HEADER_BYTES as u64;
         let mut locations = Vec::with_capacity(records.len());
@@ -257,6 +260,7 @@ impl RecordFile {
         let written = self.write_beside(&path, records);
         let (fresh, locations) = written.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
         std::fs::rename(&path, &self.path)?;
+        fault::disk(&self.path, Disk::Renamed);
         sync_parent(&self.path)?;
         *self = Self { path: self.path.clone(), ..fresh };
         Ok(locations)
@@ -461,7 +465,9 @@ impl RecordFile {
         if self.faults.failing_sync {
             return Err(io::Error::from_raw_os_error(5));
         }
-        self.file.sync_data()
+        self.file.sync_data()?;
+        fault::disk(&self.path, Disk::Synced);
+        Ok(())
     }
 
     fn fail(&mut self, error: io::Error) -> AppendError {
@@ -519,7 +525,9 @@ fn rewrite_path(path: &Path) -> PathBuf {
 
 fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    fault::disk(path, Disk::DirectorySynced);
+    Ok(())
 }
 
 fn is_no_space(error: &io::Error) -> bool {

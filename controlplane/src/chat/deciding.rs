@@ -222,7 +222,7 @@ impl ChatService {
             let seat = this.worker.seat();
             decide.claim = seat.as_ref().map(|seat| seat.replica());
             let acted = this.store.decide(chat, &decide).await?;
-            shared::fault::point("a1 decided");
+            shared::fault::pass("a1 decided").await;
             this.seated(seat, acted.acquired);
             this.changed(&acted.chat);
             Ok(acted.chat)
@@ -247,7 +247,7 @@ impl ChatService {
             let seat = this.worker.seat();
             let claim = seat.as_ref().map(|seat| seat.replica());
             let acted = this.store.client_results(chat, user, &results, claim).await?;
-            shared::fault::point("a1 decided");
+            shared::fault::pass("a1 decided").await;
             this.seated(seat, acted.acquired);
             this.changed(&acted.chat);
             Ok(acted.chat)

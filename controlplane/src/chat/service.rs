@@ -94,7 +94,7 @@ impl ChatService {
     pub async fn create(&self, begin: BeginChat) -> Result<(ChatRow, MessageRow), StoreError> {
         let this = self.clone();
         self.to_the_end(async move {
-            shared::fault::point("w0 asked");
+            shared::fault::pass("w0 asked").await;
             let seat = this.worker.seat();
             let (title, title_source) = match begin.title {
                 Some(title) => (title, TitleSource::User),

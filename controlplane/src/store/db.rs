@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use shared::fault::{self, Access, Denial, Fate, Turn};
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
@@ -86,31 +87,39 @@ impl Db {
 }
 
 /// An open transaction. Dropped without [`commit`](Self::commit) it is rolled back.
-pub struct Tx(Seam<Transaction<'static, Sqlite>, Transaction<'static, Postgres>>);
+pub struct Tx {
+    open: Seam<Transaction<'static, Sqlite>, Transaction<'static, Postgres>>,
+    /// Dropped after the transaction.
+    turn: Turn,
+}
 
 impl Tx {
     /// Begins a transaction that may write. On SQLite it waits for the write lock here, so that a
     /// later statement cannot fail as "busy"; on Postgres its first statement must write the row
     /// that guards the data.
     pub async fn begin_write(db: &Db) -> Result<Self, StoreError> {
-        Ok(Self(match db {
+        let turn = allowed(Access::Write).await?;
+        let open = match db {
             Db::Sqlite { write, .. } => Seam::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
             Db::Postgres(pool) => Seam::Postgres(begin_postgres(pool, "BEGIN").await?),
-        }))
+        };
+        Ok(Self { open, turn })
     }
 
     /// Begins a transaction that sees one state of the database in all its statements.
     pub async fn begin_read(db: &Db) -> Result<Self, StoreError> {
         const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        Ok(Self(match db {
+        let turn = allowed(Access::Read).await?;
+        let open = match db {
             Db::Sqlite { read, .. } => Seam::Sqlite(read.begin().await?),
             Db::Postgres(pool) => Seam::Postgres(begin_postgres(pool, SNAPSHOT).await?),
-        }))
+        };
+        Ok(Self { open, turn })
     }
 
     /// The connection, for `on_pool!`.
     pub fn conn(&mut self) -> Seam<&mut SqliteConnection, &mut PgConnection> {
-        match &mut self.0 {
+        match &mut self.open {
             Seam::Sqlite(tx) => Seam::Sqlite(&mut *tx),
             Seam::Postgres(tx) => Seam::Postgres(&mut *tx),
         }
@@ -118,22 +127,74 @@ impl Tx {
 
     /// Makes everything durable. After an error nobody knows whether it is.
     pub async fn commit(self) -> Result<(), StoreError> {
-        shared::fault::point("db commit");
-        match self.0 {
+        fault::point("db commit");
+        let fate = self.turn.commit().await;
+        if let Fate::Denied(denial) = fate {
+            return Err(denied(denial));
+        }
+        match self.open {
             Seam::Sqlite(tx) => tx.commit().await?,
             Seam::Postgres(tx) => tx.commit().await?,
         }
-        shared::fault::point("db committed");
-        Ok(())
+        drop(self.turn);
+        fault::pass("db committed").await;
+        if fate == Fate::Unsure { Err(StoreError::cut_off()) } else { Ok(()) }
     }
 
     /// Takes everything back, or ends a transaction that only read.
     pub async fn roll_back(self) -> Result<(), StoreError> {
-        match self.0 {
+        match self.open {
             Seam::Sqlite(tx) => tx.rollback().await?,
             Seam::Postgres(tx) => tx.rollback().await?,
         }
         Ok(())
+    }
+}
+
+/// A turn at the database, or what a simulation says instead.
+async fn allowed(access: Access) -> Result<Turn, StoreError> {
+    let turn = fault::turn(access).await;
+    turn.denied().map_or(Ok(turn), |denial| Err(denied(denial)))
+}
+
+fn denied(denial: Denial) -> StoreError {
+    let cause = sqlx::Error::WorkerCrashed;
+    match denial {
+        Denial::Away => StoreError::Unavailable(cause),
+        Denial::Full => StoreError::DiskFull(cause),
+        Denial::Contended => StoreError::Contended(cause),
+    }
+}
+
+/// Where a single statement runs.
+pub(crate) trait Place {
+    /// The turn of a statement on its own; none in a transaction, which has one.
+    fn turn(&self) -> impl Future<Output = Result<Option<Turn>, StoreError>> + Send;
+}
+
+impl Place for &SqlitePool {
+    async fn turn(&self) -> Result<Option<Turn>, StoreError> {
+        // Only the queue of writers has a single connection.
+        let writes = self.options().get_max_connections() == 1;
+        allowed(if writes { Access::Write } else { Access::Read }).await.map(Some)
+    }
+}
+
+impl Place for &PgPool {
+    async fn turn(&self) -> Result<Option<Turn>, StoreError> {
+        allowed(Access::Write).await.map(Some)
+    }
+}
+
+impl Place for &mut SqliteConnection {
+    async fn turn(&self) -> Result<Option<Turn>, StoreError> {
+        Ok(None)
+    }
+}
+
+impl Place for &mut PgConnection {
+    async fn turn(&self) -> Result<Option<Turn>, StoreError> {
+        Ok(None)
     }
 }
 
@@ -169,8 +230,14 @@ pub(crate) const TX_TRIES: u32 = 4;
 macro_rules! on_pool {
     ($seam:expr, |$pool:ident| $body:expr) => {
         match $seam {
-            $crate::store::db::Seam::Sqlite($pool) => $body,
-            $crate::store::db::Seam::Postgres($pool) => $body,
+            $crate::store::db::Seam::Sqlite($pool) => {
+                let _turn = $crate::store::db::Place::turn(&$pool).await?;
+                $body
+            }
+            $crate::store::db::Seam::Postgres($pool) => {
+                let _turn = $crate::store::db::Place::turn(&$pool).await?;
+                $body
+            }
         }
     };
 }

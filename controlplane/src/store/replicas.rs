@@ -49,7 +49,8 @@ pub struct ReplicaStore {
 
 const INSERT: &str = "INSERT INTO replicas \
      (id, epoch, lease_until_ms, addr, version, started_at_ms, daemon_addr) \
-     VALUES ($1, 1, $2, $3, $4, $5, $6)";
+     VALUES ($1, 1, $2, $3, $4, $5, $6) \
+     ON CONFLICT (id) DO UPDATE SET lease_until_ms = excluded.lease_until_ms";
 const RENEW: &str = "UPDATE replicas SET epoch = epoch + 1, lease_until_ms = $2 \
      WHERE id = $1 AND lease_until_ms > $3";
 const RELEASE: &str = "DELETE FROM replicas WHERE id = $1";
@@ -74,8 +75,8 @@ impl ReplicaStore {
         lease_clock_ms(&self.base).await
     }
 
-    /// Begins a lease. On SQLite every other replica is forgotten: the file belongs to one process
-    /// at a time, so they are dead, and their chats can be taken over at once.
+    /// Begins a lease. Where this process holds a SQLite file's lock every other replica is
+    /// forgotten: they are dead, and their chats can be taken over at once.
     pub async fn register(
         &self,
         id: ReplicaId,
@@ -96,7 +97,7 @@ impl ReplicaStore {
         version: &str,
     ) -> Result<(), StoreError> {
         let now = self.now_ms().await?;
-        let alone = matches!(self.base.db, Db::Sqlite { .. });
+        let alone = matches!(self.base.db, Db::Sqlite { lock: Some(_), .. });
         in_write_tx!(&self.base.db, |tx| {
             on_pool!(tx.conn(), |conn| {
                 sqlx::query(INSERT)

@@ -61,7 +61,7 @@ impl LiveOutput {
     }
 
     /// Shows `text`, which is whole characters.
-    pub(crate) fn push(&self, text: &str) {
+    pub fn push(&self, text: &str) {
         if !text.is_empty() {
             (self.0.sink)(text);
         }

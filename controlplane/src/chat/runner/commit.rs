@@ -49,6 +49,7 @@ impl Runner {
     async fn pause(&self, pauses: &mut Backoff) -> Flow {
         let pause = pauses.next_pause(&mut *self.rng());
         tokio::select! {
+            biased;
             () = self.watch.lost.cancelled() => Err(Leave::Lost),
             () = tokio::time::sleep(pause) => Ok(()),
         }
@@ -56,16 +57,8 @@ impl Runner {
 
     /// Reads the row again. Everything that was assumed of it is dropped.
     pub(super) async fn look_again(&mut self) -> Flow {
-        let mut pauses = Backoff::new(Duration::from_millis(100), WRITE_RETRY_MAX);
-        let row = loop {
-            match self.shared.store.head(self.id).await {
-                Ok(row) => break row,
-                Err(StoreError::Unavailable(_) | StoreError::Contended(_)) => {
-                    self.pause(&mut pauses).await?;
-                }
-                Err(error) => return Err(Leave::Broken(error)),
-            }
-        };
+        let (id, store) = (self.id, self.shared.store.clone());
+        let row = self.read(|| store.head(id)).await?;
         let Some(row) = row.filter(|row| row.runner_id == Some(self.fence.runner_id)) else {
             return Err(Leave::Lost);
         };
@@ -83,7 +76,26 @@ impl Runner {
     }
 
     pub(super) async fn load_history(&mut self) -> Flow {
-        self.history = self.shared.store.history(self.id).await.map_err(Leave::Broken)?;
+        let (id, store) = (self.id, self.shared.store.clone());
+        self.history = self.read(|| store.history(id)).await?;
         Ok(())
+    }
+
+    /// Reads. A database that does not answer is asked again for as long as the chat is ours: only
+    /// rows that cannot be used stop a chat.
+    pub(super) async fn read<T, F>(&self, mut read: impl FnMut() -> F) -> Result<T, Leave>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut pauses = Backoff::new(Duration::from_millis(100), WRITE_RETRY_MAX);
+        loop {
+            match read().await {
+                Ok(found) => return Ok(found),
+                Err(StoreError::Unavailable(_) | StoreError::Contended(_)) => {
+                    self.pause(&mut pauses).await?;
+                }
+                Err(error) => return Err(Leave::Broken(error)),
+            }
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Runner {
     ) -> Flow {
         let prompt = self.question(choice, prompt, &plan);
         self.trace_call(choice, &prompt, (SpanKind::Compaction, plan.cut_to));
-        shared::fault::point("w0 summary call");
+        shared::fault::pass("w0 summary call").await;
         let checkpoints = Checkpoints::of(self);
         let mut text = String::new();
         writer.publish(Piece::Delta { index: 0, kind: PreviewKind::Compaction, text: "" });
@@ -149,12 +149,12 @@ impl Runner {
     async fn keep(&mut self, mark: Compaction, said: AssistantMessage) -> Flow {
         let (method, before, after) = (mark.method, mark.tokens_before, mark.tokens_after);
         let message = AssistantMessage { content: vec![Part::Compaction { mark }.into()], ..said };
-        shared::fault::point("w0 compaction");
+        shared::fault::pass("w0 compaction").await;
         let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
         let Some(step) = self.write(|| store.commit_step(id, &fence, &message, &[])).await? else {
             return Ok(());
         };
-        shared::fault::point("w0 compaction committed");
+        shared::fault::pass("w0 compaction committed").await;
         tracing::info!(chat.id = %self.id, ?method, before, after, "the history was made shorter");
         self.need = Need::Room;
         self.trace_compaction(method, before, after);

@@ -74,7 +74,7 @@ impl Runner {
             return self.make_room(&choice, prompt, plan, writer).await;
         }
         self.trace_call(&choice, &prompt, (SpanKind::Step, None));
-        shared::fault::point("w0 model call");
+        shared::fault::pass("w0 model call").await;
         let checkpoints = Checkpoints::of(self);
         let seen = self.seen();
         let ended = {
@@ -149,7 +149,7 @@ impl Runner {
             model: Some(answer.model.unwrap_or_else(|| choice.model.clone())),
             usage: Some(answer.usage),
         };
-        shared::fault::point("w0 step");
+        shared::fault::pass("w0 step").await;
         let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
         let committed = self.write(|| store.commit_step(id, &fence, &message, &intents)).await?;
         let Some(step) = committed else {
@@ -158,7 +158,7 @@ impl Runner {
             return Ok(());
         };
         if !intents.is_empty() {
-            shared::fault::point("w1 intents committed");
+            shared::fault::pass("w1 intents committed").await;
         }
         self.chat = step.chat;
         self.fence = step.fence;

@@ -54,15 +54,16 @@ impl Runner {
 
     pub(super) async fn load_operations(&mut self) -> Flow {
         if self.operations.is_none() {
-            let rows = self.shared.store.open_operations(self.id).await;
-            self.operations = Some(rows.map_err(Leave::Broken)?);
+            let (id, store) = (self.id, self.shared.store.clone());
+            self.operations = Some(self.read(|| store.open_operations(id)).await?);
         }
         Ok(())
     }
 
     /// What a former runner's model had said, if it belongs to this history.
     async fn checkpointed(&self) -> Result<Option<AssistantMessage>, Leave> {
-        let found = self.shared.store.load_checkpoint(self.id).await.map_err(Leave::Broken)?;
+        let (id, store) = (self.id, self.shared.store.clone());
+        let found = self.read(|| store.load_checkpoint(id)).await?;
         let Some(found) = found else { return Ok(None) };
         if (found.history_version, found.attempt)
             != (self.fence.history_version, self.fence.attempt)

@@ -224,7 +224,7 @@ impl Runner {
         duration: Duration,
         writer: &EpisodeWriter,
     ) -> Result<bool, Leave> {
-        shared::fault::point("w6 result");
+        shared::fault::pass("w6 result").await;
         let mut answer = ToolAnswer {
             op_id: row.op_id,
             result: outcome.result,
@@ -271,7 +271,7 @@ impl Runner {
 /// Runs one tool until there is an answer; a workspace that is away is waited for.
 async fn to_an_answer(tools: &dyn ToolRunner, run: ToolRun, queued: Duration) -> Ended {
     let begun = Instant::now();
-    shared::fault::point("w1 dispatch");
+    shared::fault::pass("w1 dispatch").await;
     loop {
         match tools.run(run.clone()).await {
             Ok(outcome) => {
@@ -288,6 +288,7 @@ async fn to_an_answer(tools: &dyn ToolRunner, run: ToolRun, queued: Duration) ->
                     tools.reachable(workspace).await;
                 };
                 tokio::select! {
+                    biased;
                     () = run.cancel.cancelled() => return Ended::Cancelled,
                     () = again => {}
                 }

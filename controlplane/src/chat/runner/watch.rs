@@ -85,6 +85,7 @@ impl Watch {
         loop {
             if !self.look_due {
                 tokio::select! {
+                    biased;
                     () = self.asked.wait() => {}
                     () = tokio::time::sleep_until(self.looked_at + POLL_INTERVAL) => {}
                 }

@@ -325,8 +325,9 @@ impl Subscription {
             return;
         }
         tokio::select! {
-            () = changed(&mut self.news) => {}
+            biased;
             () = changed(&mut self.hint) => self.row_due = true,
+            () = changed(&mut self.news) => {}
             () = tokio::time::sleep_until(self.row_read_at + POLL_INTERVAL) => self.row_due = true,
             () = tokio::time::sleep_until(self.told_at + PING_INTERVAL) => self.tell(ChatEvent::Ping),
         }

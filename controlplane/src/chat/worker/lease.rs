@@ -46,6 +46,7 @@ impl Lease {
                 ),
             }
             tokio::select! {
+                biased;
                 () = soft.cancelled() => return None,
                 () = tokio::time::sleep(REGISTER_PAUSE) => {}
             }

@@ -11,11 +11,15 @@
 //! clock, counted from *before* the renewal that succeeded last. So two replicas never work on one
 //! chat, whatever the wall clocks say; and should they, the fences hold.
 //!
+//! A chat that the rows give to this replica and that no runner of it drives (the answer to the claim
+//! was lost, or a chat could not be given back) is taken anew after a poll.
+//!
 //! On a soft stop no chat is taken any more, each runner parks (an answer that is nearly there may
 //! end) and gives its chat back, and the lease is released: another replica goes on at once. A
 //! runner that panics stops its own chat with an error; the others live.
 
 mod lease;
+mod orphans;
 mod seat;
 
 use std::collections::HashMap;
@@ -34,6 +38,7 @@ use crate::store::chats::Acquired;
 use crate::store::{ReplicaStore, StoreError};
 use lease::Lease;
 pub use lease::{LEASE, LEASE_BOUNDS};
+use orphans::{Driving, Orphans};
 use seat::Seated;
 
 /// Backstop for a lost hint.
@@ -50,6 +55,7 @@ pub struct Worker {
     lease: Duration,
     handle: WorkerHandle,
     seats: mpsc::Receiver<Seated>,
+    driving: Driving,
 }
 
 /// Which chat a runner's task drives, for the case that it panics.
@@ -58,7 +64,7 @@ type Driven = HashMap<Id, (ChatId, RunnerId)>;
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, replicas: ReplicaStore, lease: Duration) -> Self {
         let (handle, seats) = WorkerHandle::new();
-        Self { shared, replicas, lease, handle, seats }
+        Self { shared, replicas, lease, handle, seats, driving: Driving::default() }
     }
 
     /// For those who begin turns.
@@ -88,7 +94,8 @@ impl Worker {
         helpers.spawn(lease.keep(self.replicas.clone(), lost.clone()));
         let taking = CancellationToken::new();
         let (shared, handle) = (Arc::clone(&self.shared), self.handle.clone());
-        helpers.spawn(acquire_loop(shared, handle, replica, taking.clone()));
+        let orphans = Orphans::of(replica, self.driving.clone());
+        helpers.spawn(acquire_loop(shared, handle, replica, orphans, taking.clone()));
         let (shared, stop) = (Arc::clone(&self.shared), taking.clone());
         helpers.spawn(async move {
             let forgotten = shared.tools.acknowledge_forgotten(&shared.store);
@@ -146,8 +153,11 @@ impl Worker {
         }
         let whom = (acquired.chat.id, acquired.fence.runner_id);
         let shared = Arc::clone(&self.shared);
-        let task =
-            runners.spawn(Runner::drive(shared, acquired, history, soft.clone(), lost.clone()));
+        let (driving, soft, lost) = (self.driving.begin(whom.1), soft.clone(), lost.clone());
+        let task = runners.spawn(async move {
+            let _driving = driving;
+            Runner::drive(shared, acquired, history, soft, lost).await;
+        });
         driven.insert(task.id(), whom);
     }
 
@@ -168,7 +178,12 @@ impl Worker {
         };
         let Some(whom) = driven.remove(&error.id()) else { return };
         tracing::error!(chat.id = %whom.0, "a chat's runner panicked; the chat stops");
-        let task = runners.spawn(stop_with_error(Arc::clone(&self.shared), whom, lost.clone()));
+        let stopping = stop_with_error(Arc::clone(&self.shared), whom, lost.clone());
+        let driving = self.driving.begin(whom.1);
+        let task = runners.spawn(async move {
+            let _driving = driving;
+            stopping.await;
+        });
         driven.insert(task.id(), whom);
     }
 }
@@ -183,6 +198,7 @@ async fn stop_with_error(
         tracing::error!(chat.id = %chat, error = &error as &dyn std::error::Error,
             "a chat without a runner could not be stopped; it is tried again");
         tokio::select! {
+            biased;
             () = lost.cancelled() => return,
             () = tokio::time::sleep(TROUBLE_PAUSE) => {}
         }
@@ -211,6 +227,7 @@ async fn acquire_loop(
     shared: Arc<Shared>,
     handle: WorkerHandle,
     replica: ReplicaId,
+    mut orphans: Orphans,
     stop: CancellationToken,
 ) {
     let mut wakes = shared.hints.runnable_wakes();
@@ -222,6 +239,9 @@ async fn acquire_loop(
         let taken =
             if limit == 0 { Ok(Vec::new()) } else { shared.store.acquire(replica, limit).await };
         give_up_overdue(&shared).await;
+        for acquired in orphans.retake(&shared.store).await {
+            hand_over(&handle, acquired).await;
+        }
         let pause = match taken {
             Ok(taken) => {
                 let all = taken.len() < limit as usize;
@@ -240,6 +260,7 @@ async fn acquire_loop(
         };
         if !pause.is_zero() {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 changed = wakes.changed() => drop(changed),
                 () = tokio::time::sleep(pause) => {}

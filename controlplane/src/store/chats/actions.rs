@@ -273,7 +273,7 @@ impl ChatStore {
     /// Errors: [`StoreError::Refused`] with `action_not_found`, `action_resolved`,
     /// `action_mismatch`.
     pub async fn decide(&self, id: ChatId, decide: &Decide) -> Result<Acted, StoreError> {
-        shared::fault::point("a0 decide");
+        shared::fault::pass("a0 decide").await;
         in_write_tx!(&self.base.db, |tx| {
             let mut held = Held::take(tx, &self.base, id).await?;
             let row = held.operation(decide.op_id).await?;
@@ -318,7 +318,7 @@ impl ChatStore {
         results: &[(String, Value, bool)],
         claim: Option<ReplicaId>,
     ) -> Result<Acted, StoreError> {
-        shared::fault::point("a0 decide");
+        shared::fault::pass("a0 decide").await;
         in_write_tx!(&self.base.db, |tx| {
             let mut held = Held::take(tx, &self.base, id).await?;
             let calls: Vec<OperationRow> = on_pool!(held.tx.conn(), |conn| {

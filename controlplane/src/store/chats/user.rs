@@ -156,7 +156,7 @@ impl ChatStore {
         message: &UserMessage,
         claimant: Option<ReplicaId>,
     ) -> Result<Edited, StoreError> {
-        shared::fault::point("a0 edit");
+        shared::fault::pass("a0 edit").await;
         in_write_tx!(&self.base.db, |tx| {
             let mut held = Held::take(tx, &self.base, id).await?;
             let found = held.target(message_id, false).await?;

@@ -1,6 +1,6 @@
 //! What a worker does to a chat it owns. Every write carries its fence.
 
-use shared::ids::{ChatId, ReplicaId};
+use shared::ids::{ChatId, ReplicaId, RunnerId};
 
 use super::ChatStore;
 use super::asked::{Finished, Step, ToolStored};
@@ -23,6 +23,8 @@ const CANDIDATES: &str = "SELECT id, epoch FROM chats \
      AND (worker_id IS NULL OR NOT EXISTS (SELECT 1 FROM replicas \
      WHERE replicas.id = chats.worker_id AND replicas.lease_until_ms > $1)) \
      ORDER BY updated_at_ms, id LIMIT $2";
+const OWNED: &str = "SELECT id, epoch, runner_id FROM chats \
+     WHERE status IN ('running', 'interrupting') AND worker_id = $1 ORDER BY id";
 const ATTEMPT: &str = "UPDATE chats SET snapshot_version = snapshot_version + 1, \
      updated_at_ms = $2, attempt = attempt + 1, retry_state = NULL \
      WHERE id = $1 AND worker_id = $3 AND runner_id = $4 AND epoch = $5 AND history_version = $6 \
@@ -38,7 +40,7 @@ const RETRY: &str = concat!(
 const ASKED: &str = "SELECT op_id, state FROM operations \
      WHERE op_id = $1 AND chat_id = $2 AND sealed = FALSE AND (gate = 'open' OR state = 'done')";
 
-pub(super) const STATEMENTS: &[&str] = &[CANDIDATES, ATTEMPT, RETRY, ASKED];
+pub(super) const STATEMENTS: &[&str] = &[CANDIDATES, OWNED, ATTEMPT, RETRY, ASKED];
 
 impl Held<'_> {
     /// The intents with whom they wait for.
@@ -76,9 +78,45 @@ impl ChatStore {
         });
         let mut taken = Vec::with_capacity(candidates.len());
         for (id, epoch) in candidates {
-            taken.extend(self.acquire_one(replica, id, epoch, now).await?);
+            match self.acquire_one(replica, id, epoch, now).await {
+                Ok(acquired) => taken.extend(acquired),
+                // What is taken is ours, so somebody has to drive it.
+                Err(error) if !taken.is_empty() => {
+                    tracing::warn!(chat.id = %id, error = &error as &dyn std::error::Error,
+                        "fewer chats were taken than there are");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(taken)
+    }
+
+    /// The runnable chats that are the replica's, with their epochs and runners.
+    pub async fn owned(
+        &self,
+        replica: ReplicaId,
+    ) -> Result<Vec<(ChatId, i64, RunnerId)>, StoreError> {
+        on_pool!(self.base.db.reader(), |pool| {
+            let rows = sqlx::query(OWNED).bind(replica.to_string()).fetch_all(pool).await?;
+            rows.iter()
+                .map(|row| {
+                    let row = Reader::of(row, "chats", "id");
+                    Ok((row.parsed("id")?, row.int("epoch")?, row.parsed("runner_id")?))
+                })
+                .collect()
+        })
+    }
+
+    /// Takes a chat that is the replica's anew, for another runner; none: it moved on since `epoch`.
+    pub async fn retake(
+        &self,
+        replica: ReplicaId,
+        id: ChatId,
+        epoch: i64,
+    ) -> Result<Option<Acquired>, StoreError> {
+        let now = lease_clock_ms(&self.base).await?;
+        self.acquire_one(replica, id, epoch, now).await
     }
 
     async fn acquire_one(
@@ -121,7 +159,7 @@ impl ChatStore {
         fence: &WorkerFence,
     ) -> Result<WorkerFence, StoreError> {
         let now = self.base.clock.now_ms();
-        shared::fault::point("db attempt");
+        shared::fault::pass("db attempt").await;
         let counted = on_pool!(self.base.db.writer(), |pool| {
             sqlx::query(ATTEMPT)
                 .bind(id.to_string())
@@ -138,7 +176,7 @@ impl ChatStore {
         if counted == 0 {
             return Err(StoreError::Fenced);
         }
-        shared::fault::point("db attempt counted");
+        shared::fault::pass("db attempt counted").await;
         Ok(WorkerFence { attempt: fence.attempt + 1, ..*fence })
     }
 
