@@ -163,9 +163,10 @@ impl Linked {
             size: None,
             skip_behind_bytes: Some(0),
         };
-        let mut events = self.link.attach(&request).await?.events;
+        // Both halves stay: who drops its voice detaches.
+        let mut attached = self.link.attach(&request).await?;
         loop {
-            if let PtyEvent::End(pty) = events.next().await?.context("it ends in order")? {
+            if let PtyEvent::End(pty) = attached.events.next().await?.context("it ends in order")? {
                 return Ok(*pty);
             }
         }

@@ -28,9 +28,12 @@ use super::supervise::Supervisor;
 use super::table::{Known, Process, ProcessTable};
 use super::{restore, tree};
 use crate::records::{RecorderHandle, Urgency};
+use crate::resident::give_back_heap;
 
 /// Longest wait for the first word of the keepers that were found.
 const ADOPTION_TIME: Duration = Duration::from_secs(2);
+/// Records dropped at once whose memory is given back to the system: some hundred KiB.
+const GIVEN_BACK_FROM: usize = 100;
 /// Processes that hold an output and are named.
 const HOLDERS_NAMED: usize = 8;
 
@@ -293,13 +296,16 @@ impl ProcessService {
     /// Drops what is too old, too many or too much.
     fn tidy(&self) {
         let pruned = self.table.prune(self.clock.now_ms());
-        let last = pruned.last().map(|(process, _)| process.id());
+        let (last, count) = (pruned.last().map(|(process, _)| process.id()), pruned.len());
         for (process, record) in pruned {
             process.log.discard();
             self.recorder.append_lazily(record, Urgency::Begin, drop);
         }
         if last.is_some() {
             self.ended.send_replace(last);
+        }
+        if count >= GIVEN_BACK_FROM {
+            give_back_heap();
         }
         if self.budget.excess() == 0 {
             return;

@@ -211,8 +211,8 @@ struct State {
     open: Vec<Arc<Process>>,
     /// Nothing is too old before this; unix milliseconds.
     prune_after_ms: i64,
-    pruned: HashMap<ProcessId, i64>,
-    pruned_order: VecDeque<ProcessId>,
+    /// In the order of their ids, which is that of their starts, with when they ended.
+    pruned: VecDeque<(ProcessId, i64)>,
 }
 
 impl ProcessTable {
@@ -235,10 +235,11 @@ impl ProcessTable {
 
     pub(super) fn known(&self, id: ProcessId) -> Known {
         let state = self.lock();
-        match (state.processes.get(&id), state.pruned.get(&id)) {
+        match (state.processes.get(&id), state.pruned.binary_search_by_key(&id, |pruned| pruned.0))
+        {
             (Some(process), _) => Known::Here(Arc::clone(process)),
-            (None, Some(ended_at_ms)) => Known::Pruned { ended_at_ms: *ended_at_ms },
-            (None, None) => Known::Never,
+            (None, Ok(at)) => Known::Pruned { ended_at_ms: state.pruned[at].1 },
+            (None, Err(_)) => Known::Never,
         }
     }
 
@@ -309,19 +310,24 @@ impl ProcessTable {
             let record = Record::Pruned { process: process.id(), ended_at_ms };
             pruned.push((process, record.encode()));
         }
-        self.lock().prune_after_ms = prune_after_ms;
+        let mut state = self.lock();
+        state.prune_after_ms = prune_after_ms;
+        // They grow again with the next ones; what thousands of old ones needed is not kept.
+        state.processes.shrink_to_fit();
+        state.by_op.shrink_to_fit();
+        state.open.shrink_to_fit();
+        drop(state);
         pruned
     }
 
     pub(super) fn remember_pruned(&self, id: ProcessId, ended_at_ms: i64) {
         let mut state = self.lock();
-        if state.pruned.insert(id, ended_at_ms).is_none() {
-            state.pruned_order.push_back(id);
+        // The newest nearly always: so it goes to the end.
+        if let Err(at) = state.pruned.binary_search_by_key(&id, |pruned| pruned.0) {
+            state.pruned.insert(at, (id, ended_at_ms));
         }
-        if state.pruned_order.len() > PRUNED_MAX
-            && let Some(oldest) = state.pruned_order.pop_front()
-        {
-            state.pruned.remove(&oldest);
+        if state.pruned.len() > PRUNED_MAX {
+            state.pruned.pop_front();
         }
     }
 
@@ -334,11 +340,12 @@ impl Live for ProcessTable {
     fn live(&self) -> Vec<LiveRecord> {
         let (processes, pruned) = {
             let state = self.lock();
-            let pruned: Vec<Record> = state
-                .pruned_order
-                .iter()
-                .filter_map(|id| Some((*id, *state.pruned.get(id)?)))
-                .map(|(process, ended_at_ms)| Record::Pruned { process, ended_at_ms })
+            let pruned = state.pruned.iter();
+            let pruned: Vec<Record> = pruned
+                .map(|(process, ended_at_ms)| Record::Pruned {
+                    process: *process,
+                    ended_at_ms: *ended_at_ms,
+                })
                 .collect();
             (state.processes.values().cloned().collect::<Vec<_>>(), pruned)
         };
