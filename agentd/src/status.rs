@@ -28,6 +28,8 @@ use crate::state_dir::StateLayout;
 
 /// Conversations at once; more wait in the kernel's queue.
 const CONVERSATIONS_MAX: usize = 8;
+/// Until another try where there is not even a spare descriptor.
+const OUT_OF_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(100);
 /// Time that one conversation gets.
 const CONVERSATION_TIME: Duration = Duration::from_secs(5);
 
@@ -239,12 +241,20 @@ impl LocalSocket {
         let soft = lifecycle.soft();
         let source = std::sync::Arc::new(source);
         let permits = std::sync::Arc::new(Semaphore::new(CONVERSATIONS_MAX));
+        let mut spare = spare();
         loop {
             let accepted = tokio::select! {
                 () = soft.cancelled() => break,
                 accepted = accept(&self.listener, &permits) => accepted,
             };
-            let Some((stream, permit)) = accepted else { continue };
+            let (stream, permit) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "the local socket could not accept");
+                    turn_away(&self.listener, &mut spare).await;
+                    continue;
+                }
+            };
             let source = std::sync::Arc::clone(&source);
             lifecycle.spawn_serving("local conversation", async move {
                 let _permit = permit;
@@ -286,17 +296,28 @@ pub async fn ask(layout: &StateLayout, request: &LocalRequest) -> Result<LocalAn
 async fn accept(
     listener: &UnixListener,
     permits: &std::sync::Arc<Semaphore>,
-) -> Option<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = std::sync::Arc::clone(permits).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
-        Err(error) => {
-            tracing::warn!(%error, "the local socket could not accept");
-            // Out of descriptors: they are not free again in the next microsecond.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            None
-        }
+) -> io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = std::sync::Arc::clone(permits).acquire_owned().await;
+    let permit = permit.map_err(io::Error::other)?;
+    Ok((listener.accept().await?.0, permit))
+}
+
+/// A descriptor that is kept for [`turn_away`].
+fn spare() -> Option<OwnedFd> {
+    rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Out of descriptors: who waits is taken with the spare one and turned away, so that it is told at
+/// once and the socket is not ready for ever with somebody whom nobody can take.
+async fn turn_away(listener: &UnixListener, spare: &mut Option<OwnedFd>) {
+    drop(spare.take());
+    let turned_away = listener.accept().await;
+    if turned_away.is_err() {
+        // Somebody else had the spare one. Nothing tells when a descriptor of the machine is free.
+        tokio::time::sleep(OUT_OF_DESCRIPTORS_PAUSE).await;
     }
+    drop(turned_away);
+    *spare = self::spare();
 }
 
 async fn converse(stream: UnixStream, source: &StatusSource) -> Result<(), AskError> {

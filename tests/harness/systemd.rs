@@ -8,6 +8,8 @@
 //! The network is the machine's, so that daemons reach the test; nothing else is. It needs root, and
 //! systemd installed (it need not run the machine); [`Systemd::boot`] says what is missing.
 
+use std::io::{Read as _, Seek as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -17,6 +19,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// How long a systemd may take to boot nothing.
 const BOOTS_WITHIN: Duration = Duration::from_secs(60);
+/// How long killed processes may take to be gone, in milliseconds.
+const EMPTY_WITHIN_MS: u16 = 10_000;
 /// What the first process of the namespaces does. `$1` is the folder of the test.
 ///
 /// Everything is read-only but the test's folder, and no unit of the machine can be seen: starting
@@ -229,24 +233,38 @@ fn own_groups(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(groups)
 }
 
-/// Removes groups from the leaves up. The kernel needs a moment after the last process: there is no
-/// event for it, and what stays is empty and harmless.
+/// Ends what is in the groups and removes them, from the leaves up. Only version 2 says when the last
+/// process is gone; it is gone from the other hierarchies then as well.
 fn remove_groups(groups: &[PathBuf]) {
-    fn remove(group: &Path) -> bool {
+    fn remove(group: &Path) {
         for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 remove(&entry.path());
             }
         }
-        std::fs::remove_dir(group).is_ok()
+        let _ = std::fs::remove_dir(group);
     }
     for group in groups {
         let _ = std::fs::write(group.join("cgroup.kill"), "1");
-        for _ in 0..100 {
-            if remove(group) || !group.exists() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        wait_until_empty(group);
+    }
+    groups.iter().for_each(|group| remove(group));
+}
+
+/// The kernel tells of each change of the file; a group without it has nothing to wait for.
+fn wait_until_empty(group: &Path) {
+    use nix::poll::{PollFd, PollFlags, poll};
+    let Ok(mut events) = std::fs::File::open(group.join("cgroup.events")) else { return };
+    loop {
+        let mut text = String::new();
+        let read = events.rewind().and_then(|()| events.read_to_string(&mut text));
+        if read.is_err() || text.lines().any(|line| line == "populated 0") {
+            return;
+        }
+        let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
+        // What the kernel holds for longer stays, empty one day and harmless.
+        if poll(&mut fds, EMPTY_WITHIN_MS).unwrap_or(0) <= 0 {
+            return;
         }
     }
 }

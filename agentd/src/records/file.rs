@@ -24,21 +24,15 @@ use std::sync::Arc;
 
 use shared::fault::{self, Disk};
 
+use super::batch::{
+    BATCH_HEADER_BYTES, BATCH_MAGIC, BATCH_MAX_BYTES, RECORD_HEADER_BYTES, Records, checksum,
+    encode_batch,
+};
+use super::room::is_no_space;
+
 const FILE_MAGIC: &[u8; 8] = b"HOLDREC1";
-const BATCH_MAGIC: &[u8; 4] = b"HFB\x01";
-const BATCH_HEADER_BYTES: usize = 32;
-const CHECKSUM_BYTES: usize = 16;
-const RECORD_HEADER_BYTES: usize = 4;
-/// Largest payload of a batch; checked before it is allocated.
-pub(super) const BATCH_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Records that a rewrite holds in memory at a time, unless one alone is larger.
 const REWRITE_BATCH_BYTES: usize = 1024 * 1024;
-/// Zeros that are written ahead at a time.
-const PREPARE_BYTES: u64 = 256 * 1024;
-/// Room behind the end of the file that is allocated for a full disk. Each of the two files has it.
-const BALLAST_BYTES: u64 = 4 * 1024 * 1024;
-/// Prepared room that only records of [`Urgency::Finish`] may use.
-const RESERVE_BYTES: u64 = 64 * 1024;
 
 /// Where a record is; reads it also after the file was rewritten or removed.
 #[derive(Clone, Debug)]
@@ -102,9 +96,9 @@ pub enum AppendError {
 /// An open record file. Its end is known; the room behind it is zeros.
 pub struct RecordFile {
     path: PathBuf,
-    file: Arc<File>,
-    end: u64,
-    prepared_end: u64,
+    pub(super) file: Arc<File>,
+    pub(super) end: u64,
+    pub(super) prepared_end: u64,
     next_sequence: u64,
     failed: bool,
     #[cfg(test)]
@@ -402,64 +396,6 @@ impl RecordFile {
         Ok(false)
     }
 
-    /// Makes sure that the batch fits into prepared room.
-    fn prepare(&mut self, batch: u64, urgency: Urgency) -> Result<(), AppendError> {
-        let needed = self.end + batch;
-        let wanted = needed + RESERVE_BYTES;
-        if wanted <= self.prepared_end {
-            return Ok(());
-        }
-        match self.grow(wanted + PREPARE_BYTES) {
-            Ok(()) => return Ok(()),
-            Err(error) if is_no_space(&error) => {}
-            Err(error) => return Err(self.fail(error)),
-        }
-        match urgency {
-            Urgency::Begin => Err(AppendError::NoSpace),
-            Urgency::Finish if needed <= self.prepared_end => Ok(()),
-            // Into the ballast.
-            Urgency::Finish => match self.write_zeros(needed) {
-                Ok(()) => Ok(()),
-                Err(error) if is_no_space(&error) => Err(AppendError::NoSpace),
-                Err(error) => Err(self.fail(error)),
-            },
-        }
-    }
-
-    /// Prepares room up to `until`, and ballast behind it before that: a beginning must not take it.
-    fn grow(&mut self, until: u64) -> io::Result<()> {
-        self.allocate_ballast(until)?;
-        self.write_zeros(until)
-    }
-
-    /// Makes sure that there is ballast behind `until`. Some file systems know no allocation: they
-    /// have the reserve of prepared room alone.
-    fn allocate_ballast(&self, until: u64) -> io::Result<()> {
-        let len = (until + BALLAST_BYTES).saturating_sub(self.prepared_end);
-        let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&*self.file, flags, self.prepared_end, len) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            allocated => Ok(allocated?),
-        }
-    }
-
-    fn write_zeros(&mut self, until: u64) -> io::Result<()> {
-        #[cfg(test)]
-        if self.faults.disk_full {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let mut at = self.prepared_end;
-        let zeros = [0; 16 * 1024];
-        while at < until {
-            let part = zeros.len().min(usize::try_from(until - at).unwrap_or(usize::MAX));
-            self.file.write_all_at(&zeros[..part], at)?;
-            at += part as u64;
-        }
-        self.file.sync_all()?;
-        self.prepared_end = until;
-        Ok(())
-    }
-
     fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
         if self.faults.failing_sync {
@@ -470,52 +406,9 @@ impl RecordFile {
         Ok(())
     }
 
-    fn fail(&mut self, error: io::Error) -> AppendError {
+    pub(super) fn fail(&mut self, error: io::Error) -> AppendError {
         self.failed = true;
         AppendError::Failed(error)
-    }
-}
-
-fn encode_batch(sequence: u64, records: &[impl AsRef<[u8]>]) -> Vec<u8> {
-    let payload: usize = records.iter().map(|r| r.as_ref().len() + RECORD_HEADER_BYTES).sum();
-    let mut out = Vec::with_capacity(BATCH_HEADER_BYTES + payload);
-    out.extend_from_slice(BATCH_MAGIC);
-    let len = |n: usize| u32::try_from(n).expect("a payload is under 8 MiB").to_le_bytes();
-    out.extend_from_slice(&len(payload));
-    out.extend_from_slice(&sequence.to_le_bytes());
-    out.extend_from_slice(&[0; CHECKSUM_BYTES]);
-    for record in records {
-        out.extend_from_slice(&len(record.as_ref().len()));
-        out.extend_from_slice(record.as_ref());
-    }
-    let sum = checksum(&out[..16], &out[BATCH_HEADER_BYTES..]);
-    out[16..BATCH_HEADER_BYTES].copy_from_slice(&sum);
-    out
-}
-
-fn checksum(fields: &[u8], payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(fields).update(payload);
-    let hash = hasher.finalize();
-    hash.as_bytes()[..CHECKSUM_BYTES].try_into().expect("a hash has 32 bytes")
-}
-
-/// The records of a payload with their offsets in it.
-struct Records<'a> {
-    payload: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = (usize, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let header = self.payload.get(self.at..)?.first_chunk::<RECORD_HEADER_BYTES>()?;
-        let start = self.at + RECORD_HEADER_BYTES;
-        let end = start.checked_add(u32::from_le_bytes(*header) as usize)?;
-        let record = self.payload.get(start..end)?;
-        self.at = end;
-        Some((start, record))
     }
 }
 
@@ -528,10 +421,6 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
     fault::disk(path, Disk::DirectorySynced);
     Ok(())
-}
-
-fn is_no_space(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

@@ -12,8 +12,10 @@
 //! `fdatasync` is final: the kernel may have dropped the pages, so nothing is acknowledged after
 //! it and the program ends.
 
+mod batch;
 mod file;
 mod recorder;
+mod room;
 
 pub use file::{AppendError, Location, OpenError, RecordFile, Urgency};
 pub use recorder::{Live, LiveRecord, Recorder, RecorderError, RecorderHandle};

@@ -8,7 +8,8 @@ use shared::lifecycle::Lifecycle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::file::{AppendError, BATCH_MAX_BYTES, Location, RecordFile, Urgency};
+use super::batch::BATCH_MAX_BYTES;
+use super::file::{AppendError, Location, RecordFile, Urgency};
 
 /// Records that may wait for the disk. Full is a short wait: each of them is one operation that
 /// is already bounded by the streams of the link.

@@ -11,6 +11,7 @@
 //! is small. Everything here but [`protocol`], [`image`] and [`record`] runs outside the daemon;
 //! the daemon's half is `process::supervise` and `process::kept`.
 
+mod conversation;
 mod ending;
 mod exec;
 mod forker;
@@ -18,6 +19,7 @@ pub(super) mod image;
 mod input;
 mod link;
 mod machine;
+mod output;
 pub(super) mod protocol;
 pub(super) mod record;
 mod run;

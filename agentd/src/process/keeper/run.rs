@@ -1,4 +1,5 @@
-//! The keeper itself: one thread, one poll, one process to look after.
+//! The keeper itself: one thread, one poll, one process to look after. What it reads goes through
+//! [`output`](super::output), what it and its daemon say through [`conversation`](super::conversation).
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,7 +11,6 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
 use rustix::process::{Pid, Signal as Hint};
 use shared::clock::{Clock, SystemClock};
 use shared::fault;
@@ -22,26 +22,19 @@ use super::ending::Ending;
 use super::exec::{self, Executed};
 use super::image::{Head, Image};
 use super::input::Input;
-use super::link::{Gone, Link, Request};
+use super::link::Link;
 use super::machine::{Effect, Event, KeeperMachine, Phase};
-use super::protocol::{Leader, Life, Refusal, Said, Status, TypingOutcome, own_version};
+use super::output::READ_BYTES;
+use super::protocol::{Leader, Life, Refusal};
 use super::record::{self, Note, Usage};
-use super::terminal::{self, Terminal};
+use super::terminal::Terminal;
 use super::timeline::Timeline;
 use crate::process::log::{Budget, LogWriter, OutputLog};
 use crate::process::tree;
 use crate::resident::Code;
 
-/// One read: what a pipe holds by default. A pipe that fills it is a flood.
-const READ_BYTES: usize = 64 * 1024;
-/// A flooded pipe is made this large, so that reader and writer meet less often.
-const BULK_PIPE_BYTES: usize = 1024 * 1024;
-/// How often a daemon hears of a flood; everything else it is told at once.
-const FLOOD_TOLD: Duration = Duration::from_millis(10);
 /// After this a process is one that stays, and its keeper one that mostly waits.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Signal operations that are remembered for a daemon that asks again.
-const REMEMBERED: usize = 16;
 
 /// What a keeper is made of: descriptors that the daemon has prepared.
 pub(super) struct Order {
@@ -53,39 +46,40 @@ pub(super) struct Order {
     pub(super) file: Option<OwnedFd>,
 }
 
-struct Keeper {
-    head: Head,
-    machine: KeeperMachine,
-    life: Life,
-    leader: Option<Pid>,
-    ended_at: Option<Instant>,
-    log: Arc<OutputLog>,
-    budget: Arc<Budget>,
+/// Whom it looks after, and everything it holds for that.
+pub(super) struct Keeper {
+    pub(super) head: Head,
+    pub(super) machine: KeeperMachine,
+    pub(super) life: Life,
+    pub(super) leader: Option<Pid>,
+    pub(super) ended_at: Option<Instant>,
+    pub(super) log: Arc<OutputLog>,
+    pub(super) budget: Arc<Budget>,
     /// Gone when the output is complete.
-    writer: Option<LogWriter>,
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
+    pub(super) writer: Option<LogWriter>,
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Option<OwnedFd>,
     /// The last read of standard output, of standard error gave as much as it takes.
-    flooded: [bool; 2],
+    pub(super) flooded: [bool; 2],
     /// When the daemon was told of a flood.
-    told_at: Option<Instant>,
+    pub(super) told_at: Option<Instant>,
     /// What the start has used is given back when the process has lived for so long.
-    code: Option<(Code, Instant)>,
-    pipes: Vec<u64>,
-    buffer: Vec<u8>,
-    input: Input,
+    pub(super) code: Option<(Code, Instant)>,
+    pub(super) pipes: Vec<u64>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) input: Input,
     /// In place of pipes.
-    terminal: Option<Terminal>,
-    listener: OwnedFd,
-    link: Option<Link>,
+    pub(super) terminal: Option<Terminal>,
+    pub(super) listener: OwnedFd,
+    pub(super) link: Option<Link>,
     /// The daemon has not been told everything.
-    has_news: bool,
-    record: File,
-    signalled: VecDeque<OpId>,
-    ending: Ending,
-    facts: ProcessFacts,
-    children: SignalFd,
-    clock: SystemClock,
+    pub(super) has_news: bool,
+    pub(super) record: File,
+    pub(super) signalled: VecDeque<OpId>,
+    pub(super) ending: Ending,
+    pub(super) facts: ProcessFacts,
+    pub(super) children: SignalFd,
+    pub(super) clock: SystemClock,
 }
 
 /// Keeps one process from its start to its end, and to the moment at which a daemon knows of it.
@@ -256,20 +250,6 @@ impl Keeper {
         }
     }
 
-    /// Looks whether memory or processes ran out meanwhile, and writes down what is new.
-    fn learn_facts(&mut self) {
-        let (oom_killed, pids_limit) = self.ending.hits();
-        // Once, when it is final; until then the log's own state tells it.
-        let is_complete = self.writer.is_none();
-        let spool_full = is_complete.then(|| self.log.spool_full()).filter(|bytes| *bytes > 0);
-        let facts = ProcessFacts { oom_killed, pids_limit, spool_full, ..self.facts.clone() };
-        if facts != self.facts {
-            self.has_news = true;
-            let _ = record::append(&mut self.record, &Note::Facts(facts.clone()));
-            self.facts = facts;
-        }
-    }
-
     fn wait(&self) -> Ready {
         let link_flags = match &self.link {
             Some(link) if link.has_more_to_say() => PollFlags::IN | PollFlags::OUT,
@@ -312,58 +292,8 @@ impl Keeper {
         Ready { children, stdout, stderr, stdin, listener, link }
     }
 
-    /// Once from one pipe into the log.
-    fn read(&mut self, stream: OutputStream) {
-        let (pipe, index) = match stream {
-            OutputStream::Stdout => (&mut self.stdout, 0),
-            OutputStream::Stderr => (&mut self.stderr, 1),
-        };
-        let (Some(fd), Some(writer)) = (&*pipe, &mut self.writer) else { return };
-        let was_flooded = self.flooded[index];
-        let may_splice = was_flooded && self.terminal.is_none();
-        let read = match may_splice.then(|| writer.splice(stream, fd.as_fd())) {
-            Some(moved @ (Ok(_) | Err(Errno::AGAIN | Errno::INTR))) => moved,
-            // Also for a file system that cannot, and for a full disk: what is lost is counted.
-            _ => {
-                self.buffer.clear();
-                let read = match &mut self.terminal {
-                    Some(terminal) => {
-                        let read = terminal::read(fd, &mut self.buffer);
-                        terminal.wrote(self.log.extent().total, self.clock.now_ms());
-                        read
-                    }
-                    None => rustix::io::read(fd, rustix::buffer::spare_capacity(&mut self.buffer)),
-                };
-                writer.append(stream, &self.buffer);
-                read
-            }
-        };
-        match read {
-            Ok(read) if read > 0 => {
-                let is_flooded = read >= READ_BYTES;
-                if is_flooded && !was_flooded && self.terminal.is_none() {
-                    // Refused when the user has many large pipes; a small one works as well.
-                    let _ = rustix::pipe::fcntl_setpipe_size(fd, BULK_PIPE_BYTES);
-                }
-                self.flooded[index] = is_flooded;
-                self.has_news = true;
-                return;
-            }
-            Err(Errno::AGAIN | Errno::INTR) => return,
-            _ => *pipe = None,
-        }
-        self.flooded[index] = false;
-        if self.stdout.is_none() && self.stderr.is_none() {
-            // Closes the log.
-            self.writer = None;
-            self.buffer = Vec::new();
-            self.learn_facts();
-            self.apply(Event::OutputEnded);
-        }
-    }
-
     /// Reaps the leader, and whatever it left behind that ends.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         while let Ok(Some(_)) = self.children.read_signal() {}
         loop {
             let mut status = 0;
@@ -411,159 +341,7 @@ impl Keeper {
         self.apply(Event::LeaderEnded);
     }
 
-    fn accept(&mut self) {
-        let Ok(socket) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) else {
-            return;
-        };
-        // The directory is private; this is for one that was opened up by mistake.
-        let peer = rustix::net::sockopt::socket_peercred(&socket).map(|peer| peer.uid);
-        if peer.is_ok_and(|uid| uid == rustix::process::geteuid()) {
-            // The state directory is locked by one daemon: an earlier one is gone or going.
-            self.link = Some(Link::new(socket));
-            self.greet();
-            self.apply(Event::Attached);
-        }
-    }
-
-    fn greet(&mut self) {
-        let hello = Said::Hello {
-            version: own_version(),
-            process: self.head.process,
-            keeper: std::process::id(),
-            has_input: self.input.is_open(),
-            can_stop: true,
-            typed: self.terminal.as_ref().map(Terminal::typed).unwrap_or_default(),
-        };
-        // Goes with the first status.
-        if let Some(link) = &mut self.link {
-            link.add(&hello);
-        }
-        self.has_news = true;
-    }
-
-    fn listen(&mut self) {
-        let Some(link) = &mut self.link else { return };
-        let asked = link.flush().and_then(|()| link.requests());
-        let Ok(requests) = asked else { return self.lose_link() };
-        for request in requests {
-            match request {
-                Request::Seen { squeeze } => {
-                    self.budget.set_limit(if squeeze { 0 } else { u64::MAX });
-                }
-                Request::Input { ask, op, data, close } => {
-                    if let Some(answer) = self.input.add(ask, op, data, close) {
-                        self.say(&answer);
-                    }
-                    self.pump();
-                }
-                Request::Type { ask, viewer, seq, data } => {
-                    let answer = match &mut self.terminal {
-                        Some(terminal) => terminal.add(ask, viewer, seq, data),
-                        None => Some(Said::Typed { ask, outcome: TypingOutcome::Closed }),
-                    };
-                    if let Some(answer) = answer {
-                        self.say(&answer);
-                    }
-                    self.pump();
-                }
-                Request::Resize { ask, size } => {
-                    if let Some(terminal) = &mut self.terminal {
-                        terminal.resize(size, self.log.extent().total, self.clock.now_ms());
-                    }
-                    let terminal = self.terminal.as_ref().map(Terminal::status);
-                    self.say(&Said::Resized { ask, terminal: terminal.unwrap_or_default() });
-                }
-                Request::Signal { ask, op, number } => {
-                    let is_sent = self.signal(op, number);
-                    self.say(&Said::Signalled { ask, is_sent });
-                }
-                Request::Stop { ask, grace } => {
-                    self.ending.ask(ask, grace, self.leader, self.clock.now());
-                    // If nothing is left already, that is seen at once.
-                    self.reap();
-                }
-                Request::Release => self.apply(Event::Released),
-            }
-        }
-    }
-
-    /// Signals the group. While the leader is not reaped its pid can be nobody else's.
-    fn signal(&mut self, op: Option<OpId>, number: i32) -> bool {
-        if op.is_some_and(|op| self.signalled.contains(&op)) {
-            return true;
-        }
-        let Some(leader) = self.leader else { return false };
-        #[expect(unsafe_code, reason = "the safe wrappers know named signals only")]
-        // SAFETY: kill takes two numbers and touches no memory.
-        let is_sent = unsafe { libc::kill(-leader.as_raw_pid(), number) } == 0;
-        // What a shell runs in the foreground of its terminal has a group of its own.
-        if let Some(group) = self.terminal.as_ref().and_then(Terminal::foreground)
-            && group != leader.as_raw_pid()
-        {
-            #[expect(unsafe_code, reason = "as above")]
-            // SAFETY: as above.
-            let _ = unsafe { libc::kill(-group, number) };
-        }
-        if let (Some(op), true) = (op, is_sent) {
-            self.signalled.push_back(op);
-            if self.signalled.len() > REMEMBERED {
-                self.signalled.pop_front();
-            }
-        }
-        is_sent
-    }
-
-    fn pump(&mut self) {
-        let typed = self.terminal.as_mut().map(Terminal::pump).unwrap_or_default();
-        for answer in self.input.pump(self.clock.now()).into_iter().chain(typed) {
-            self.say(&answer);
-        }
-    }
-
-    fn tell(&mut self) {
-        if !self.has_news || !self.link.as_ref().is_some_and(Link::takes_status) {
-            return;
-        }
-        if self.flooded.contains(&true) {
-            let now = self.clock.now();
-            if self.told_at.is_some_and(|at| now < at + FLOOD_TOLD) {
-                return;
-            }
-            self.told_at = Some(now);
-        }
-        self.has_news = false;
-        let mut life = self.life.clone();
-        if let (Life::Ended { ago_ms, .. }, Some(at)) = (&mut life, self.ended_at) {
-            let ago = self.clock.now().saturating_duration_since(at);
-            *ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
-        }
-        let (pipes, facts) = (self.pipes.clone(), self.facts.clone());
-        let terminal = self.terminal.as_ref().map(Terminal::status);
-        let status = Status { life, output: self.log.state(), pipes, facts, terminal };
-        self.say(&Said::Status(Box::new(status)));
-    }
-
-    /// When a daemon that waits for news of a flood hears it.
-    fn next_told(&self) -> Option<Instant> {
-        let waits = self.has_news && self.link.as_ref().is_some_and(Link::takes_status);
-        self.told_at.filter(|_| waits && self.flooded.contains(&true)).map(|at| at + FLOOD_TOLD)
-    }
-
-    fn say(&mut self, said: &Said) {
-        if let Some(link) = &mut self.link
-            && let Err(Gone) = link.say(said)
-        {
-            self.lose_link();
-        }
-    }
-
-    fn lose_link(&mut self) {
-        self.link = None;
-        self.budget.set_limit(u64::MAX);
-        self.apply(Event::Detached);
-    }
-
-    fn apply(&mut self, event: Event) {
+    pub(super) fn apply(&mut self, event: Event) {
         for effect in self.machine.apply(event) {
             match effect {
                 Effect::RecordRunning => {
