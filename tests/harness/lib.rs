@@ -12,6 +12,7 @@
 //! stream     a viewer of a chat, with the product's own client state
 //! fleet      a control plane in the test's own process, which calls daemons by hand
 //! systemd    a real one as PID 1 of namespaces of its own
+//! wall       a wall clock that a test may move
 //! world      all of it with a scripted model: what a story starts from
 //! ```
 
@@ -26,4 +27,5 @@ pub mod relay;
 pub mod strace;
 pub mod stream;
 pub mod systemd;
+pub mod wall;
 pub mod world;

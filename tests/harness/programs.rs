@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use shared::protocol::join_token::JoinToken;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{Api, Socket};
+
+/// Lines of a daemon that may wait for a test to read them.
+const HEARD_MAX: usize = 256;
 
 /// Where the programs lie and how they are started.
 #[derive(Clone, Debug, Default)]
@@ -173,6 +176,22 @@ impl Programs {
         run.arg("run").arg("--state-dir").arg(self.home.path().join("agentd"));
         self.daemon = Some(run.spawn()?);
         Ok(())
+    }
+
+    /// Starts the enrolled daemon again, does not wait, and tells what it says from now on, line by line.
+    pub fn start_daemon_heard(&mut self) -> Result<mpsc::Receiver<String>> {
+        let mut run = self.agentd()?;
+        run.arg("run").arg("--state-dir").arg(self.home.path().join("agentd"));
+        let mut daemon = run.stderr(Stdio::piped()).spawn()?;
+        let lines = BufReader::new(daemon.stderr.take().context("its messages are piped")?).lines();
+        self.daemon = Some(daemon);
+        let (said, heard) = mpsc::channel(HEARD_MAX);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = said.try_send(line); // nobody may listen any more
+            }
+        });
+        Ok(heard)
     }
 
     fn agentd(&self) -> Result<Command> {
