@@ -119,6 +119,7 @@ impl Daemon {
             enrolment,
             root: self.dispatch.files.root().display().to_string(),
             hostname: hostname(),
+            sandbox: self.dispatch.processes.sandbox().ok().map(|facts| facts.to_string()),
             instance_id: self.instance_id,
             keep_alive,
         };

@@ -17,7 +17,7 @@ use shared::protocol::call::Fence;
 use shared::protocol::operation::{CancelOperation, OperationState, QueryOperation};
 use shared::protocol::process::{
     FollowItem, FollowOutput, Following, GetProcess, ListProcesses, ReadOutput, SignalProcess,
-    StartProcess, StopProcess, ViewOutput, WaitProcess, WriteStdin,
+    StartProcess, StartSandboxed, StopProcess, ViewOutput, WaitProcess, WriteStdin,
 };
 use shared::protocol::pty::{ClosePty, METHODS, OpenPty, ResizePty, WritePty};
 use shared::protocol::{ErrorCode, Method, Reply, WireError};
@@ -47,6 +47,9 @@ impl Dispatch for Dispatcher {
     async fn handle(&self, call: IncomingCall) {
         let Self { journal, processes, ptys, files } = self;
         let method = call.header.method.clone();
+        if call.header.read_only && !changes_nothing(&method) {
+            return refuse_change(call).await;
+        }
         let answered = match method.as_str() {
             QueryOperation::NAME => {
                 read(call, async |request: QueryOperation| Ok(journal.query(request.op_id).await))
@@ -57,6 +60,12 @@ impl Dispatch for Dispatcher {
             StartProcess::NAME => {
                 self.start(call, async |op, request: StartProcess, begun| {
                     processes.start(op, &request, begun).await
+                })
+                .await
+            }
+            StartSandboxed::NAME => {
+                self.start(call, async |op, request: StartSandboxed, begun| {
+                    processes.start_sandboxed(op, &request, begun).await
                 })
                 .await
             }
@@ -138,6 +147,32 @@ impl Dispatch for Dispatcher {
     }
 }
 
+/// Whether a caller that may change nothing may ask for this. A list of what may: a method that is added
+/// is refused until somebody has thought about it.
+fn changes_nothing(method: &str) -> bool {
+    const READS: &[&str] = &[
+        QueryOperation::NAME,
+        GetProcess::NAME,
+        ListProcesses::NAME,
+        WaitProcess::NAME,
+        ViewOutput::NAME,
+        ReadOutput::NAME,
+        FollowOutput::NAME,
+    ];
+    // To end what was begun, and to run something that the operating system keeps from changes.
+    const HARMLESS: &[&str] = &[CancelOperation::NAME, StartSandboxed::NAME];
+    READS.contains(&method) || HARMLESS.contains(&method) || files::only_reads(method)
+}
+
+async fn refuse_change(call: IncomingCall) {
+    let shown: String = call.header.method.chars().take(64).collect();
+    let text = format!("{shown} could change something, and the caller's mode allows no changes");
+    let error = WireError::refused(ErrorCode::ReadOnlyMode, text).with("method", shown);
+    if let Err(error) = call.answer.fail(error).await {
+        tracing::debug!(%error, "the caller has gone away");
+    }
+}
+
 impl Dispatcher {
     /// Finds out, before the first call, about everything that had begun when the daemon ended.
     pub async fn recover(&self, interrupted: Vec<Interrupted>) -> Result<(), WireError> {
@@ -162,10 +197,12 @@ impl Dispatcher {
     /// None: nobody can know, so it is answered `outcome_unknown`.
     fn settle(&self, operation: &Interrupted) -> Option<Settlement> {
         match operation.method.as_str() {
-            StartProcess::NAME => Some(match self.processes.recover(operation.op_id) {
-                Some(outcome) => Settlement::Ended(encode(outcome)),
-                None => Settlement::NeverRan,
-            }),
+            StartProcess::NAME | StartSandboxed::NAME => {
+                Some(match self.processes.recover(operation.op_id) {
+                    Some(outcome) => Settlement::Ended(encode(outcome)),
+                    None => Settlement::NeverRan,
+                })
+            }
             OpenPty::NAME => Some(match self.ptys.recover(operation.op_id) {
                 Some(outcome) => Settlement::Ended(encode(outcome)),
                 None => Settlement::NeverRan,

@@ -9,7 +9,7 @@ use shared::clock::{Clock, SystemClock};
 use shared::protocol::process::ProcessState;
 
 use crate::identity::{DeviceKey, Enrolment};
-use crate::process::{Availability, Layout, list_offline};
+use crate::process::{Availability, Layout, SandboxUse, list_offline, sandbox_available};
 use crate::state_dir::StateLayout;
 use crate::status::{self, AskError, LocalAnswer, LocalRequest};
 
@@ -64,6 +64,7 @@ pub async fn examine(layout: &StateLayout) -> Vec<Check> {
         process_table(),
         confinement(),
         groups(),
+        sandbox(),
     ];
     checks.extend(identity(layout));
     checks.push(keepers(layout));
@@ -159,6 +160,15 @@ fn groups() -> Check {
     let is_whole = matches!(layout, Layout::V2 | Layout::Hybrid);
     let verdict = if is_whole { Verdict::Well } else { Verdict::Warning };
     Check::new("groups", verdict, text)
+}
+
+/// A chat that may change nothing runs commands in it, or none.
+fn sandbox() -> Check {
+    let found = sandbox_available(SandboxUse::Auto);
+    let verdict = if found.is_ok() { Verdict::Well } else { Verdict::Warning };
+    let text = status::sandbox_text(&found);
+    let advice = if found.is_ok() { "" } else { "; plan mode runs no commands here" };
+    Check::new("sandbox", verdict, format!("{text}{advice}"))
 }
 
 /// What runs, with or without a daemon.

@@ -4,7 +4,7 @@
 use clap::Args;
 
 use crate::options::OptionsError;
-use crate::process::{CgroupUse, Containment, Environment, Limits, LoginUser};
+use crate::process::{CgroupUse, Containment, Environment, Limits, LoginUser, SandboxUse};
 use crate::user::Identity;
 
 /// Limits, user and environment of commands.
@@ -39,6 +39,10 @@ pub struct LimitOptions {
     #[arg(long, env = "HOLDFAST_CGROUPS", value_name = "USE", default_value = "auto")]
     pub cgroups: CgroupUse,
 
+    /// What the sandbox of commands that may change nothing is made of
+    #[arg(long, env = "HOLDFAST_SANDBOX", value_name = "USE", default_value = "auto")]
+    pub sandbox: SandboxUse,
+
     /// The user that commands and files belong to, where that is not the daemon's; needs the right to
     /// become that user
     #[arg(long, env = "HOLDFAST_RUN_AS", value_name = "USER")]
@@ -51,7 +55,7 @@ pub struct LimitOptions {
 
 impl Default for LimitOptions {
     fn default() -> Self {
-        let Containment { cgroups, workspace, process, .. } = Containment::default();
+        let Containment { cgroups, workspace, process, sandbox, .. } = Containment::default();
         Self {
             process_pids_max: process.pids.unwrap_or(0),
             workspace_pids_max: workspace.pids.unwrap_or(0),
@@ -60,6 +64,7 @@ impl Default for LimitOptions {
             process_cpus_max: None,
             workspace_cpus_max: None,
             cgroups,
+            sandbox,
             run_as: None,
             pass_env: Vec::new(),
         }
@@ -78,7 +83,8 @@ impl LimitOptions {
         let workspace =
             limits(self.workspace_pids_max, self.workspace_memory_max, self.workspace_cpus_max);
         let identity = self.run_as.as_deref().map(identity).transpose()?;
-        Ok(Containment { cgroups: self.cgroups, workspace, process, identity })
+        let (cgroups, sandbox) = (self.cgroups, self.sandbox);
+        Ok(Containment { cgroups, workspace, process, identity, sandbox })
     }
 
     /// What commands get of this process's environment.

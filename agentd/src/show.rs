@@ -62,6 +62,9 @@ fn status_text(status: &DaemonStatus, now_ms: i64) -> String {
         status.processes_running
     );
     // Writing to a text cannot fail.
+    if !status.sandbox.is_empty() {
+        let _ = writeln!(out, "sandbox    {}", status.sandbox);
+    }
     match &status.link {
         None => out.push_str("link       none\n"),
         Some(link) => {

@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use shared::ids::{InstanceId, WorkspaceId};
 use shared::lifecycle::Lifecycle;
-use shared::protocol::process::{ListProcesses, ProcessState, ProcessView};
+use shared::protocol::process::{ListProcesses, ProcessState, ProcessView, SandboxFacts};
 use shared::protocol::pty::{ListPtys, PtyView};
 use shared::wire::{Frame, FrameKind, FrameReader, FrameWriter};
 use tokio::net::{UnixListener, UnixStream};
@@ -112,6 +112,9 @@ pub struct DaemonStatus {
     /// True: it has answered.
     #[serde(default)]
     pub is_running: bool,
+    /// By which means processes can be sandboxed, or why they cannot.
+    #[serde(default)]
+    pub sandbox: String,
     /// The link; none for a daemon without one.
     pub link: Option<LinkStatus>,
 }
@@ -217,8 +220,17 @@ impl StatusSource {
             workspace_id: link.as_ref().map(|link| link.workspace_id),
             processes_running: self.processes.running(),
             is_running: true,
+            sandbox: sandbox_text(&self.processes.sandbox()),
             link,
         }
+    }
+}
+
+/// For people.
+pub(crate) fn sandbox_text(sandbox: &Result<SandboxFacts, String>) -> String {
+    match sandbox {
+        Ok(facts) => facts.to_string(),
+        Err(missing) => format!("none: {missing}"),
     }
 }
 

@@ -149,6 +149,7 @@ fn header(method: &str, id: &str, fence: Option<Fence>) -> CallHeader {
         fence,
         traceparent: None,
         resume_from: None,
+        read_only: false,
     }
 }
 
@@ -238,6 +239,45 @@ async fn b45_a_replayed_operation_is_answered_or_refused_and_never_run_again() {
     table.row("arrives late".to_owned(), code, "operation_cancelled".to_owned());
     table.row("did not run".to_owned(), lines(&world.root()), 1);
     table.finish();
+}
+
+#[tokio::test]
+async fn a_caller_that_may_change_nothing_is_held_to_it_by_the_daemon() {
+    let world = World::new().await;
+    let asks = |method: &str| CallHeader {
+        read_only: true,
+        ..header(method, &world.op().to_string(), Some(fence(1, "h")))
+    };
+    let request = StartProcess { process_id: world.process(), ..shell("touch made") };
+    let refused = [
+        "process/start",
+        "process/stdin",
+        "process/signal",
+        "process/stop",
+        "pty/open",
+        "pty/close",
+        "pty/resize",
+        "pty/input",
+        "files/write",
+        "files/edit",
+        "files/delete",
+        "something/newer",
+    ];
+    for method in refused {
+        assert_eq!(world.code(&asks(method), &request).await, "read_only_mode", "{method}");
+    }
+    assert!(!world.root().join("made").exists());
+    // What only reads is answered as ever.
+    for method in ["process/get", "process/view", "files/lines", "files/search", "operation/query"]
+    {
+        let code = world.code(&asks(method), &()).await;
+        assert_eq!(code, "invalid_request", "{method}");
+    }
+    // Without the word the same start runs.
+    let free = CallHeader { read_only: false, ..asks("process/start") };
+    let started: ProcessView = world.call(&free, &request).await.unwrap();
+    world.ended(started.process_id).await;
+    assert!(world.root().join("made").exists());
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod cut;
 mod daemon;
 mod interrupt;
 mod newcomer;
+mod plan;
 mod provider_cuts;
 mod queue;
 mod restart;

@@ -85,6 +85,7 @@ impl World {
                 op_id: self.ids.id(),
                 fence: Fence { scope: self.chat.to_string(), epoch: 1, hash: "00".to_owned() },
                 process_id: self.ids.id(),
+                read_only: false,
             },
             chat_id: self.chat,
             mode: "auto".to_owned(),

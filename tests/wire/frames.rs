@@ -36,6 +36,7 @@ fn header(world: &World, method: &str) -> CallHeader {
         fence: None,
         traceparent: None,
         resume_from: None,
+        read_only: false,
     }
 }
 

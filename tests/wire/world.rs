@@ -179,6 +179,7 @@ impl World {
             identity,
             root: "/work".to_owned(),
             hostname: "box".to_owned(),
+            sandbox: None,
             instance_id: self.ids.id(),
             keep_alive: shared::limits::KEEP_ALIVE,
         };

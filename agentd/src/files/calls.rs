@@ -30,6 +30,19 @@ pub fn serves(method: &str) -> bool {
     METHODS.contains(&method)
 }
 
+/// Whether `method` is one of [`serves`] that changes nothing.
+#[must_use]
+pub fn only_reads(method: &str) -> bool {
+    const READS: &[&str] = &[
+        ReadLines::NAME,
+        ListDirectory::NAME,
+        GlobFiles::NAME,
+        SearchFiles::NAME,
+        ReadBytes::NAME,
+    ];
+    READS.contains(&method)
+}
+
 /// Answers one call of a file method. Runs to its end even when the caller has gone away.
 pub async fn serve(files: &FilesHandle, journal: &JournalHandle, mut call: IncomingCall) {
     let answered = match call.header.method.as_str() {

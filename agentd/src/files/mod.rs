@@ -43,7 +43,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use calls::{serve, serves, settle};
+pub use calls::{only_reads, serve, serves, settle};
 pub use error::FileError;
 pub use handle::{FilesHandle, OpenFilesError};
 pub use prepared::{FileReply, Prepared};

@@ -42,6 +42,7 @@ async fn exchange<M: Method>(
         fence: None,
         traceparent: None,
         resume_from: None,
+        read_only: false,
     };
     let (send, receive) = connection.open_bi().await.map_err(|error| why(error.to_string()))?;
     let mut writer = FrameWriter::new(send);

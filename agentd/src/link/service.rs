@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use shared::clock::Clock;
 use shared::ids::{IdSource, InstanceId};
 use shared::lifecycle::Lifecycle;
-use shared::protocol::hello::Hello;
+use shared::protocol::hello::{Hello, SANDBOX_FEATURE};
 use shared::protocol::notice::DaemonNotice;
 use shared::protocol::{MINOR_MAX, MINOR_MIN};
 use shared::wire::Dispatch;
@@ -40,6 +40,8 @@ pub struct LinkOptions {
     pub root: String,
     /// The machine's name, for people.
     pub hostname: String,
+    /// By which means processes can be sandboxed, for people; none: they cannot.
+    pub sandbox: Option<String>,
     /// New at every start.
     pub instance_id: InstanceId,
     /// Silence after which the link is probed.
@@ -209,13 +211,20 @@ impl<D: Dispatch> LinkService<D> {
             minor_max: MINOR_MAX,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance_id: self.options.instance_id,
-            features: vec!["pty".to_owned()],
+            features: self.features(),
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             hostname: printable(&self.options.hostname, 255),
             root: printable(&self.options.root, 4_096),
             now_ms: self.clock.now_ms(),
         }
+    }
+
+    /// Ascending.
+    fn features(&self) -> Vec<String> {
+        let sandbox = self.options.sandbox.as_ref();
+        let sandbox = sandbox.map(|means| format!("{SANDBOX_FEATURE}{means}"));
+        std::iter::once("pty".to_owned()).chain(sandbox).collect()
     }
 
     fn draw(&mut self, at_least: Duration, at_most: Duration) -> Duration {

@@ -39,6 +39,8 @@ pub(super) enum StartError {
     Prepare(io::Error),
     #[error("its keeper ended before anything was executed")]
     NoKeeper,
+    #[error("no sandbox, so nothing was run: {0}")]
+    Sandbox(String),
 }
 
 /// Why the operating system did not execute a program.
@@ -105,6 +107,7 @@ impl StartError {
             Self::TooManyOpenFiles => ErrorCode::TooManyOpenFiles,
             Self::DiskFull => ErrorCode::DiskFull,
             Self::Record(_) => ErrorCode::JournalUnavailable,
+            Self::Sandbox(_) => ErrorCode::SandboxUnavailable,
             Self::Prepare(_) | Self::NoKeeper => ErrorCode::Internal,
         }
     }

@@ -13,7 +13,8 @@ use shared::lifecycle::Lifecycle;
 use shared::limits::{OUTPUT_PAGE_MAX_BYTES, STDIN_WRITE_MAX_BYTES};
 use shared::protocol::process::{
     ListProcesses, OutputPage, OutputView, ProcessList, ProcessState, ProcessView, ReadOutput,
-    SignalProcess, StartProcess, StdinWritten, StopProcess, ViewOutput, WaitProcess, WriteStdin,
+    SandboxFacts, SignalProcess, StartProcess, StartSandboxed, StdinWritten, StopProcess,
+    ViewOutput, WaitProcess, WriteStdin,
 };
 use shared::protocol::{ErrorCode, WireError};
 use tokio::sync::watch;
@@ -112,6 +113,17 @@ impl ProcessHandle {
         begun: impl Future<Output = Result<(), WireError>>,
     ) -> Result<ProcessView, WireError> {
         let process = self.run(self.shared.admit(op, request)?, begun).await?;
+        Ok(process.view())
+    }
+
+    /// As [`start`](Self::start), in a sandbox; without one nothing is run.
+    pub async fn start_sandboxed(
+        &self,
+        op: OpId,
+        request: &StartSandboxed,
+        begun: impl Future<Output = Result<(), WireError>>,
+    ) -> Result<ProcessView, WireError> {
+        let process = self.run(self.shared.admit_sandboxed(op, request)?, begun).await?;
         Ok(process.view())
     }
 
@@ -345,6 +357,11 @@ impl ProcessHandle {
     /// that, a process that has ended meanwhile would be shown as running.
     pub async fn adopted(&self) {
         self.shared.adopted().await;
+    }
+
+    /// By which means processes can be sandboxed; the error says to people why they cannot.
+    pub fn sandbox(&self) -> Result<SandboxFacts, String> {
+        self.shared.supervisor.sandbox().clone()
     }
 
     /// By which means this daemon holds processes together.

@@ -9,13 +9,14 @@ use shared::ids::ProcessId;
 use shared::limits::{
     ARGUMENT_MAX_BYTES, ARGUMENTS_TOTAL_MAX_BYTES, PROCESS_OUTPUT_KEPT_BYTES, STDIN_WRITE_MAX_BYTES,
 };
-use shared::protocol::process::{Program, StartProcess, Stdin};
+use shared::protocol::process::{Program, SandboxFacts, StartProcess, Stdin};
 use shared::protocol::pty::OpenPty;
 
 use super::cwd::{self, WorkingDirectory};
 use super::environment::Environment;
 use super::error::{SpawnCause, StartError};
 use super::keeper::protocol::Refusal;
+use super::sandbox;
 use super::terminal::StartedTerminal;
 use super::terminfo;
 
@@ -44,6 +45,8 @@ pub(super) struct Launch {
     pub(super) output_kept_bytes: u64,
     /// Present when it gets a terminal.
     pub(super) terminal: Option<StartedTerminal>,
+    /// Present when it runs in a sandbox.
+    pub(super) sandbox: Option<SandboxFacts>,
 }
 
 impl Launch {
@@ -96,7 +99,25 @@ impl Launch {
             name,
             output_kept_bytes: kept.clamp(OUTPUT_KEPT_MIN_BYTES, PROCESS_OUTPUT_KEPT_BYTES),
             terminal: None,
+            sandbox: None,
         })
+    }
+
+    /// As [`check`](Self::check), for a sandbox that is held by `facts`.
+    pub(super) fn check_sandboxed(
+        request: &StartProcess,
+        facts: SandboxFacts,
+        root: &Path,
+        environment: &Environment,
+    ) -> Result<Self, StartError> {
+        let mut request = request.clone();
+        let scratch = sandbox::scratch_path(request.process_id).to_string_lossy().into_owned();
+        let own = ["TMPDIR", "TMP", "TEMP"].map(|name| (name.to_owned(), scratch.clone()));
+        request.env.extend(own);
+        // A status need not write its index down.
+        request.env.insert("GIT_OPTIONAL_LOCKS".to_owned(), "0".to_owned());
+        let launch = Self::check(&request, root, environment)?;
+        Ok(Self { sandbox: Some(facts), ..launch })
     }
 
     /// As [`check`](Self::check), for a terminal: the login shell when no program is asked for, and
@@ -179,6 +200,7 @@ impl Attempt {
                 let what = "argv and env together".to_owned();
                 StartError::TooLarge { what, bytes: self.bytes }
             }
+            _ if refusal.is_sandbox => StartError::Sandbox(error.to_string()),
             _ if !refusal.is_exec => StartError::Prepare(error),
             _ => {
                 let cause = cause(&self.path, refusal.errno);

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sandbox::SandboxUse;
 use crate::user::Identity;
 
 /// Processes and threads of one process, when nobody says.
@@ -40,6 +41,8 @@ pub struct Containment {
     pub process: Limits,
     /// Whose they are; none: the daemon's user's.
     pub identity: Option<Identity>,
+    /// What a sandbox may be made of.
+    pub sandbox: SandboxUse,
 }
 
 impl Default for Containment {
@@ -49,6 +52,7 @@ impl Default for Containment {
             workspace: Limits { pids: Some(WORKSPACE_PIDS), ..Limits::default() },
             process: Limits { pids: Some(PROCESS_PIDS), ..Limits::default() },
             identity: None,
+            sandbox: SandboxUse::Auto,
         }
     }
 }

@@ -15,7 +15,9 @@
 //! executed, `exited` after it ended. Nothing polls: the driver wakes on what the keeper tells, a
 //! follower on the log.
 //!
-//! Not here: what a process may do (the sandbox), and who may start one (the control plane).
+//! What a process of a chat that may change nothing is kept from says [`sandbox`].
+//!
+//! Not here: who may start a process (the control plane).
 //!
 //! | Guard | Holds |
 //! |---|---|
@@ -42,6 +44,7 @@ mod offline;
 mod pace;
 mod record;
 mod restore;
+mod sandbox;
 mod service;
 mod signal;
 mod stdin;
@@ -60,5 +63,6 @@ pub use keeper::run_forker;
 pub use limits::{CgroupUse, Containment, Limits};
 pub use offline::{Offline, list_offline};
 pub use restore::OpenProcessesError;
+pub use sandbox::{SandboxUse, available as sandbox_available};
 pub use supervise::{FORKER_ARGUMENT, KeeperProgram};
 pub use tree::{be_subreaper, hide_memory};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shared::ids::{OpId, ProcessId};
 use shared::protocol::WireError;
-use shared::protocol::process::{Exit, ProcessFacts};
+use shared::protocol::process::{Exit, ProcessFacts, SandboxFacts};
 
 use super::terminal::StartedTerminal;
 
@@ -48,6 +48,9 @@ pub(super) struct Started {
     /// Present when it has a terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) terminal: Option<StartedTerminal>,
+    /// Present when it runs in a sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sandbox: Option<SandboxFacts>,
 }
 
 impl Record {

@@ -12,7 +12,7 @@ use shared::clock::Clock;
 use shared::ids::{OpId, ProcessId};
 use shared::lifecycle::Lifecycle;
 use shared::limits::PROCESSES_RUNNING_MAX;
-use shared::protocol::process::{StartProcess, Stopped};
+use shared::protocol::process::{SandboxKind, StartProcess, StartSandboxed, Stopped};
 use shared::protocol::{ErrorCode, WireError};
 use tokio::sync::watch;
 
@@ -80,12 +80,33 @@ impl ProcessService {
         if let Some(process) = self.admitted_before(op, request.process_id)? {
             return Ok(Admitted::Before(process));
         }
+        self.check_room()?;
+        let launch = Launch::check(request, &self.root, &self.environment)?;
+        Ok(self.enter(op, request.process_id, request.chat_id.clone(), launch))
+    }
+
+    /// As [`admit`](Self::admit), for a sandbox.
+    pub(super) fn admit_sandboxed(
+        &self,
+        op: OpId,
+        request: &StartSandboxed,
+    ) -> Result<Admitted, StartError> {
+        let StartSandboxed { start, sandbox: SandboxKind::ReadOnly } = request;
+        if let Some(process) = self.admitted_before(op, start.process_id)? {
+            return Ok(Admitted::Before(process));
+        }
+        let facts = self.supervisor.sandbox().clone().map_err(StartError::Sandbox)?;
+        self.check_room()?;
+        let launch = Launch::check_sandboxed(start, facts, &self.root, &self.environment)?;
+        Ok(self.enter(op, start.process_id, start.chat_id.clone(), launch))
+    }
+
+    fn check_room(&self) -> Result<(), StartError> {
         let running = self.table.running();
         if running >= PROCESSES_RUNNING_MAX {
             return Err(StartError::TooMany { running, limit: PROCESSES_RUNNING_MAX });
         }
-        let launch = Launch::check(request, &self.root, &self.environment)?;
-        Ok(self.enter(op, request.process_id, request.chat_id.clone(), launch))
+        Ok(())
     }
 
     /// The process that the same operation has started before.
@@ -118,6 +139,7 @@ impl ProcessService {
             at_ms: self.clock.now_ms(),
             boot_id: self.supervisor.boot_id().to_owned(),
             terminal: launch.terminal.clone(),
+            sandbox: launch.sandbox,
         };
         let log = OutputLog::new(
             Arc::clone(&self.output_dir),

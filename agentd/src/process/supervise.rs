@@ -25,7 +25,7 @@ use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use shared::ids::ProcessId;
-use shared::protocol::process::Stdin;
+use shared::protocol::process::{SandboxFacts, Stdin};
 
 use super::cgroup::{Availability, Ground, Group};
 use super::error::StartError;
@@ -33,6 +33,7 @@ use super::keeper::image::{self, Head, InputKind};
 use super::keeper::record::Kept;
 use super::launch::Launch;
 use super::limits::Containment;
+use super::sandbox::{self, SandboxPlan};
 use crate::file_lock::lock_within;
 use crate::user::Identity;
 
@@ -63,6 +64,8 @@ pub(super) struct Supervisor {
     dir: PathBuf,
     boot_id: String,
     forker: Mutex<Forker>,
+    /// What the machine has for sandboxes, looked at once.
+    sandbox: Result<SandboxFacts, String>,
     /// After the forker, which is in its groups.
     ground: Ground,
 }
@@ -105,7 +108,9 @@ impl Supervisor {
         let state = std::fs::canonicalize(&dir)?;
         let ground = Ground::open(&state, program.containment.clone());
         let forker = Forker::start(&program, &dir, &ground)?;
-        let supervisor = Self { program, dir, boot_id, ground, forker: Mutex::new(forker) };
+        let sandbox = sandbox::available(program.containment.sandbox);
+        let forker = Mutex::new(forker);
+        let supervisor = Self { program, dir, boot_id, sandbox, ground, forker };
         supervisor.collect_groups();
         Ok(supervisor)
     }
@@ -154,7 +159,8 @@ impl Supervisor {
         let identity = self.program.containment.identity.clone();
         let head = Head::new(process, output_dir, launch.output_kept_bytes, &self.boot_id, input)
             .with_terminal(launch.terminal.as_ref().map(|terminal| terminal.size))
-            .contained(self.ground.plan(process), identity);
+            .contained(self.ground.plan(process), identity)
+            .sandboxed(self.prepare_sandbox(process, launch)?);
         let image = image::write(head, program, &launch.argv, &launch.env);
         let image = image.map_err(StartError::of_io)?;
         let (listener, record) = self.prepare(process).map_err(StartError::of_io)?;
@@ -168,6 +174,25 @@ impl Supervisor {
         fds.extend(data.as_ref().map(AsFd::as_fd));
         self.send(&fds).map_err(StartError::of_io)?;
         Ok(ours)
+    }
+
+    /// Whether and by which means processes can be sandboxed; the error says to people why not.
+    pub(super) fn sandbox(&self) -> &Result<SandboxFacts, String> {
+        &self.sandbox
+    }
+
+    /// The directory in which alone a sandboxed process may write.
+    fn prepare_sandbox(
+        &self,
+        process: ProcessId,
+        launch: &Launch,
+    ) -> Result<Option<SandboxPlan>, StartError> {
+        let Some(facts) = launch.sandbox else { return Ok(None) };
+        let owner = self.program.containment.identity.as_ref();
+        let scratch = sandbox::make_scratch(process, owner).map_err(|error| {
+            StartError::Sandbox(format!("its private directory cannot be made: {error}"))
+        })?;
+        Ok(Some(SandboxPlan { facts, scratch }))
     }
 
     /// The directory of one keeper: its socket, listening, and its record, empty.
@@ -230,6 +255,8 @@ impl Supervisor {
 
     /// Removes what a keeper had. Its record must be elsewhere.
     pub(super) fn remove(&self, process: ProcessId) {
+        // Before the keeper's directory, which is what a later daemon finds it by.
+        sandbox::remove_scratch(process, self.program.containment.identity.as_ref());
         let dir = self.dir_of(process);
         // What is left is removed at the next start.
         for file in ["socket", "record"] {

@@ -118,7 +118,8 @@ impl Process {
         let facts = detail.durable.facts.clone();
         let lost = Some(self.log.spool_full()).filter(|bytes| *bytes > 0);
         let spool_full = facts.spool_full.or(lost);
-        ProcessFacts { output_holders, spool_full, ..facts }.if_any()
+        let sandbox = self.started.sandbox;
+        ProcessFacts { output_holders, spool_full, sandbox, ..facts }.if_any()
     }
 
     /// Takes in what its keeper found out; how it was stopped is known here.

@@ -18,8 +18,8 @@ use shared::ids::{IdSource, OpId, ProcessId, SystemIds};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::WireError;
 use shared::protocol::process::{
-    Exit, OutputStream, OutputWindow, ProcessState, ProcessView, Program, StartProcess, Stdin,
-    StopProcess, ViewOutput, WaitProcess,
+    Exit, OutputStream, OutputWindow, ProcessState, ProcessView, Program, SandboxKind,
+    StartProcess, StartSandboxed, Stdin, StopProcess, ViewOutput, WaitProcess,
 };
 use shared::testing::ManualClock;
 use shared::testing::bad_input::BadInput;
@@ -83,6 +83,23 @@ impl Bench {
             request.process_id = self.id();
         }
         self.processes.start(self.op(), &request, std::future::ready(Ok(()))).await
+    }
+
+    /// As [`start`](Self::start), in a sandbox.
+    pub async fn start_sandboxed(&self, mut start: StartProcess) -> Result<ProcessView, WireError> {
+        if start.process_id == unset() {
+            start.process_id = self.id();
+        }
+        let request = StartSandboxed { start, sandbox: SandboxKind::ReadOnly };
+        self.processes.start_sandboxed(self.op(), &request, std::future::ready(Ok(()))).await
+    }
+
+    /// Starts it in a sandbox and waits for its end.
+    pub async fn run_sandboxed(&self, request: StartProcess) -> (ProcessView, String) {
+        let view = self.start_sandboxed(request).await.unwrap();
+        let view = self.ended(view.process_id).await;
+        let text = self.text(view.process_id).await;
+        (view, text)
     }
 
     pub async fn run(&self, request: StartProcess) -> ProcessView {

@@ -152,6 +152,7 @@ impl Served {
             fence: (M::KIND == MethodKind::Operation).then_some(fence),
             traceparent: None,
             resume_from: None,
+            read_only: false,
         };
         let stream = UnixStream::connect(&self.socket).await.map_err(|_| cut())?;
         let (read, write) = stream.into_split();

@@ -189,6 +189,7 @@ impl Call {
             fence: None,
             traceparent: None,
             resume_from: None,
+            read_only: false,
         };
         let stream = UnixStream::connect(scene.daemon().socket()).await.unwrap();
         let (read, write) = stream.into_split();

@@ -17,7 +17,7 @@ pub fn class(kind: ToolKind, tool: &str, args: &Value) -> Class {
         (ToolKind::Question, _) => Class::Question,
         (ToolKind::Proposal, _) => Class::Plan,
         (ToolKind::Operation, "write_file" | "edit_files") => Class::Edit { paths: paths(args) },
-        (ToolKind::Operation, _) => Class::Act { subject: subject(tool, args) },
+        (ToolKind::Operation | ToolKind::Command, _) => Class::Act { subject: subject(tool, args) },
     }
 }
 

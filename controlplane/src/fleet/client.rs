@@ -112,13 +112,22 @@ pub struct Operation {
     pub fence: Fence,
     /// How long to wait for the answer; the operation goes on without a waiter.
     pub deadline: Deadline,
+    /// The daemon is to refuse it if it could change something.
+    pub read_only: bool,
 }
 
 impl Operation {
     /// Waits as long as the link lives.
     #[must_use]
     pub const fn new(op_id: OpId, fence: Fence) -> Self {
-        Self { op_id, fence, deadline: Deadline::NONE }
+        Self { op_id, fence, deadline: Deadline::NONE, read_only: false }
+    }
+
+    /// Of a caller that may change nothing, whatever the method says.
+    #[must_use]
+    pub const fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
     }
 
     /// Waits at most so long.
@@ -198,6 +207,7 @@ impl WorkspaceLink {
             fence: Some(operation.fence.clone()),
             traceparent: None,
             resume_from: None,
+            read_only: operation.read_only,
         };
         let call = self.call(header, request, body);
         operation.deadline.limit(call).await.map(|(reply, _)| reply)
@@ -350,6 +360,7 @@ fn read_header<M: Method>(id: CallId, deadline: Deadline) -> CallHeader {
         fence: None,
         traceparent: None,
         resume_from: None,
+        read_only: false,
     }
 }
 

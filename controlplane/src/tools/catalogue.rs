@@ -23,12 +23,22 @@ pub enum ToolKind {
     Read,
     /// May change something: journalled by the daemon under the intent's operation id.
     Operation,
+    /// Runs a command: an operation that the daemon's sandbox can keep from changing anything.
+    Command,
     /// Is answered by a person: `ask_user`.
     Question,
     /// Is approved by a person: `propose_plan`.
     Proposal,
     /// Tells people how far the agent is: `update_plan`.
     Progress,
+}
+
+impl ToolKind {
+    /// Whether it is an operation of the daemon's journal.
+    #[must_use]
+    pub const fn acts(self) -> bool {
+        matches!(self, Self::Operation | Self::Command)
+    }
 }
 
 /// One tool as its file declares it.
@@ -193,10 +203,12 @@ impl Default for Catalogue {
     }
 }
 
-/// The allow-list of the modes: what only reads is allowed in all of them.
+/// The allow-list of the modes: what only reads is allowed in all of them, and a command runs in a
+/// sandbox in plan mode.
 fn admits(mode: &str, kind: ToolKind) -> bool {
     match kind {
         ToolKind::Read | ToolKind::Question => true,
+        ToolKind::Command => matches!(mode, "ask" | "plan" | "edit" | "auto"),
         ToolKind::Proposal => mode == "plan",
         ToolKind::Progress => mode != "plan",
         ToolKind::Operation => matches!(mode, "ask" | "edit" | "auto"),
@@ -284,6 +296,7 @@ mod tests {
         assert_eq!(
             names,
             [
+                "execute",
                 "process_output",
                 "process_list",
                 "read_file",

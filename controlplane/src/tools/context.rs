@@ -34,6 +34,8 @@ pub struct OperationKey {
     pub fence: Fence,
     /// The process this operation may start.
     pub process_id: ProcessId,
+    /// Nothing may be changed: the daemon is told so with the call, and holds it by itself.
+    pub read_only: bool,
 }
 
 /// Where a running tool's output goes, as text. Never waits; the receiver merges or drops.

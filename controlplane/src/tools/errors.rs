@@ -118,6 +118,10 @@ const fn hint(code: ErrorCode) -> Option<&'static str> {
         }
         ErrorCode::DeadlineExceeded | ErrorCode::IoTimeout => "Ask for less, or try again.",
         ErrorCode::Unsupported => "The workspace's daemon is too old for this. Use another tool.",
+        ErrorCode::SandboxUnavailable => {
+            "Commands cannot run in this mode here. Read with the other tools, and propose a plan."
+        }
+        ErrorCode::ReadOnlyMode => "Nothing may be changed in this mode. Propose it in the plan.",
         ErrorCode::DiskFull | ErrorCode::QuotaExceeded => "Free some space first.",
         ErrorCode::PermissionDenied | ErrorCode::ReadOnlyFs => {
             "The operating system does not allow it. Choose another place."

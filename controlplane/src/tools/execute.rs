@@ -15,9 +15,10 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::protocol::process::{
-    FollowOutput, OutputView, OutputWindow, ProcessState, ProcessView, Program, StartProcess,
-    Stdin, ViewOutput, WaitProcess,
+    FollowOutput, OutputView, OutputWindow, ProcessState, ProcessView, Program, SandboxKind,
+    StartProcess, StartSandboxed, Stdin, ViewOutput, WaitProcess,
 };
+use shared::protocol::{ErrorCode, WireError};
 
 use super::arguments;
 use super::catalogue::{Declaration, ToolKind};
@@ -57,7 +58,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 pub(super) fn declarations() -> [Declaration; 1] {
     [Declaration {
         name: "execute",
-        kind: ToolKind::Operation,
+        kind: ToolKind::Command,
         description: "Run a shell command (`sh -c`) in the workspace. Answers when it ends, or after \
             timeout_s (10 by default) while it goes on in the background under its process_id: read more \
             with process_output. Standard output and error come as one text, the middle of a long one is \
@@ -116,7 +117,7 @@ pub(super) async fn run<W: Workspace>(
         chat_id: Some(context.chat_id.to_string()),
         output_kept_bytes: None,
     };
-    let started = workspace.operate(&context.operation, &start).await?;
+    let started = begin(context, workspace, start).await?;
     if let ProcessState::NotStarted { error } = &started.state {
         return Err(CallError::Failed(error.clone()).into());
     }
@@ -130,6 +131,29 @@ pub(super) async fn run<W: Workspace>(
     };
     let view = workspace.read(&view, LOOK).await.map_err(again)?;
     Ok(outcome(&view))
+}
+
+/// Starts it: in the daemon's sandbox where nothing may be changed, and else not at all.
+async fn begin<W: Workspace>(
+    context: &ToolContext<W>,
+    workspace: &W,
+    start: StartProcess,
+) -> Result<ProcessView, Stop> {
+    let key = &context.operation;
+    // Of a mode that is not known here, the strictest is supposed.
+    let is_free = matches!(context.mode.as_str(), "ask" | "edit" | "auto");
+    if is_free && !key.read_only {
+        return Ok(workspace.operate(key, &start).await?);
+    }
+    let request = StartSandboxed { start, sandbox: SandboxKind::ReadOnly };
+    workspace.operate(key, &request).await.map_err(|error| match error {
+        // An older daemon does not know the method, so it has run nothing.
+        CallError::Refused(error) if error.known_code() == Some(ErrorCode::Unsupported) => {
+            let text = "the workspace's daemon is too old to run commands in a sandbox";
+            CallError::Refused(WireError::refused(ErrorCode::SandboxUnavailable, text)).into()
+        }
+        error => error.into(),
+    })
 }
 
 /// What the command reads. Text and an open end are two operations, so one call takes only one.
@@ -228,6 +252,10 @@ fn outcome(view: &OutputView) -> ToolOutcome {
     let mut result = describe(view);
     let running = matches!(view.process.state, ProcessState::Running);
     let mut process_ids = Vec::new();
+    if let Some(sandbox) = view.process.facts.as_ref().and_then(|facts| facts.sandbox) {
+        let text = format!("read-only, no network ({sandbox}); $TMPDIR alone can be written");
+        result.insert("sandbox".to_owned(), json!(text));
+    }
     if running {
         process_ids.push(view.process.process_id);
         result.insert(

@@ -88,5 +88,6 @@ impl Workspace for WorkspaceLink {
 }
 
 fn operation(key: &OperationKey) -> Operation {
-    Operation::new(key.op_id, key.fence.clone())
+    let operation = Operation::new(key.op_id, key.fence.clone());
+    if key.read_only { operation.read_only() } else { operation }
 }

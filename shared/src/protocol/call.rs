@@ -24,6 +24,10 @@ pub struct CallHeader {
     /// Absolute offset from which a stream of bytes goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_from: Option<u64>,
+    /// The caller is in a mode in which nothing may be changed, whatever the method says: a daemon
+    /// refuses each operation that could with `read_only_mode`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
 }
 
 /// Fences one operation: who asks, in which epoch, for exactly what.

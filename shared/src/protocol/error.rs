@@ -129,6 +129,10 @@ codes! {
     JoinTokenInvalid = "join_token_invalid", 401;
 
     // Processes
+    /// The operating system does not give the sandbox that was asked for; nothing was run.
+    SandboxUnavailable = "sandbox_unavailable", 501;
+    /// The caller's mode allows no changes, and this would be one.
+    ReadOnlyMode = "read_only_mode", 403;
     /// The program was not started; `cause` says why.
     SpawnFailed = "spawn_failed", 422;
     /// A value that no process can take; names the index.

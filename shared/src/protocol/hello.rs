@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, ReplicaId, WorkspaceId};
 
+/// Begins the feature that says by which means the daemon can sandbox a process, for people:
+/// `sandbox=landlock ABI 7, seccomp`. A daemon without it runs nothing in a sandbox.
+pub const SANDBOX_FEATURE: &str = "sandbox=";
+
 /// What the daemon says first. Identity comes from the certificate alone; nothing here is trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -31,6 +35,14 @@ pub struct Hello {
     pub root: String,
     /// Unix milliseconds by the daemon's wall clock, so that a skew can be named.
     pub now_ms: i64,
+}
+
+impl Hello {
+    /// By which means the daemon sandboxes processes; none: it cannot.
+    #[must_use]
+    pub fn sandbox(&self) -> Option<&str> {
+        self.features.iter().find_map(|feature| feature.strip_prefix(SANDBOX_FEATURE))
+    }
 }
 
 /// What the control plane answers, inside a [`Reply`](super::Reply): an error says why it does not

@@ -34,6 +34,28 @@ pub struct StartProcess {
     pub output_kept_bytes: Option<u64>,
 }
 
+/// Starts a process in a sandbox, or not at all.
+///
+/// A method of its own and not a field of [`StartProcess`]: a daemon that does not know it answers
+/// `unsupported` and runs nothing, where it would have passed over a field and run it without.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartSandboxed {
+    /// What to start. `TMPDIR` is the sandbox's own.
+    pub start: StartProcess,
+    /// What it may not do. One that the daemon does not know is refused with `invalid_request`.
+    pub sandbox: SandboxKind,
+}
+
+/// What a sandbox keeps a process from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxKind {
+    /// It reads what its user may read, and writes only below a directory of its own that is removed
+    /// at its end; it has no network, reaches no process that it did not start, gains no
+    /// privilege, and nothing of it outlives it.
+    ReadOnly,
+}
+
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -119,6 +141,25 @@ pub struct ProcessFacts {
     /// How it was stopped, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
+    /// The sandbox it runs in; none: it runs in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxFacts>,
+}
+
+/// By which means the operating system holds a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxFacts {
+    /// Version of the kernel's Landlock that is used, 1 or more.
+    pub landlock_abi: u32,
+    /// A filter of system calls is in force.
+    pub seccomp: bool,
+}
+
+impl std::fmt::Display for SandboxFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "landlock ABI {}", self.landlock_abi)?;
+        f.write_str(if self.seccomp { ", seccomp" } else { "" })
+    }
 }
 
 impl ProcessFacts {
@@ -469,6 +510,7 @@ pub struct StdinWritten {
 
 methods! {
     StartProcess => "process/start", Operation, ProcessView;
+    StartSandboxed => "process/start_sandboxed", Operation, ProcessView;
     GetProcess => "process/get", Read, ProcessView;
     ListProcesses => "process/list", Read, ProcessList;
     WaitProcess => "process/wait", Read, ProcessView;

@@ -158,6 +158,7 @@ mod over_streams {
             fence: None,
             traceparent: None,
             resume_from: None,
+            read_only: false,
         };
         let op_id = <dyn crate::ids::IdSource>::id(&crate::ids::SystemIds::new());
         let heads = [Frame::message(&header), Frame::message(&QueryOperation { op_id })];

@@ -35,6 +35,7 @@ impl Daemon {
             fence: Some(fence()),
             traceparent: None,
             resume_from: None,
+            read_only: false,
         };
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let (read, write) = tokio::io::split(theirs);

@@ -87,6 +87,11 @@ impl Ending {
         self.apply(Event::Asked { grace }, leader, now);
     }
 
+    /// The leader ended, and nothing that it started may go on. Nobody waits for an answer.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.apply(Event::Asked { grace: Duration::ZERO }, None, now);
+    }
+
     /// The keeper has no children: nothing of the process is left.
     pub(super) fn gone(&mut self, now: Instant) {
         self.mover = None;

@@ -22,9 +22,15 @@ use super::image::{Image, InputKind, Pointers};
 use super::protocol::Refusal;
 use super::terminal;
 use crate::process::limits::{NICE, OOM_SCORE_ADJUST};
+use crate::process::sandbox::Prepared;
 
 const OOM_TEXT: &CStr = c"500";
 const _: () = assert!(OOM_SCORE_ADJUST == 500, "the text says the number");
+
+// How far a child came that tells why it is not another program.
+const STAGE_PREPARE: i32 = 0;
+const STAGE_EXEC: i32 = 1;
+const STAGE_SANDBOX: i32 = 2;
 
 /// A program that runs, with the keeper's ends of its pipes.
 pub(super) struct Executed {
@@ -90,6 +96,12 @@ pub(super) fn execute(
     file: Option<OwnedFd>,
     group: Option<BorrowedFd<'_>>,
 ) -> Result<Executed, Refusal> {
+    let prepared = image.head.sandbox.as_ref().map(Prepared::new).transpose();
+    let prepared = prepared.map_err(|error| Refusal {
+        is_sandbox: true,
+        ..refusal(false, error.raw_os_error().unwrap_or(0))
+    })?;
+    let sandbox = prepared.as_ref();
     let connected = connect(image, file)?;
     let Connected { stdout, stderr, stdin, terminal, .. } = connected;
     let Connected { child_stdin, child_stdout, child_stderr, .. } = connected;
@@ -106,7 +118,7 @@ pub(super) fn execute(
     };
     let pointers = image.pointers();
     let (pid, is_born) = match group.map(clone_into) {
-        Some(Ok(0)) => become_program(&pointers, &child),
+        Some(Ok(0)) => become_program(&pointers, &child, sandbox),
         Some(Ok(pid)) => (pid, true),
         Some(Err(_)) | None => {
             // Filtered, or an older kernel: it enters its group by itself.
@@ -116,7 +128,7 @@ pub(super) fn execute(
             });
             let child = Ends { enter: enter.as_ref().map_or(-1, AsRawFd::as_raw_fd), ..child };
             match fork()? {
-                0 => become_program(&pointers, &child),
+                0 => become_program(&pointers, &child, sandbox),
                 pid => (pid, false),
             }
         }
@@ -202,11 +214,11 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// In the child, after the fork.
 #[expect(unsafe_code, reason = "system calls between fork and exec")]
-fn become_program(image: &Pointers<'_>, ends: &Ends) -> ! {
+fn become_program(image: &Pointers<'_>, ends: &Ends, sandbox: Option<&Prepared>) -> ! {
     // SAFETY: plain system calls on values that live; nothing is allocated. The keeper's other
     // descriptors are above the standard three and close at the exec.
     unsafe {
-        let mut is_exec = 0;
+        let mut stage = STAGE_PREPARE;
         let mut nothing: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut nothing);
         give_way(ends.enter);
@@ -224,10 +236,14 @@ fn become_program(image: &Pointers<'_>, ends: &Ends) -> ! {
             libc::sigprocmask(libc::SIG_SETMASK, &raw const nothing, std::ptr::null_mut());
             // Kernels before 5.11 do not know it; everything a keeper opens has the flag anyway.
             libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
-            is_exec = 1;
-            libc::execve(image.program, image.argv.as_ptr(), image.env.as_ptr());
+            stage = STAGE_SANDBOX;
+            // Last: nothing that comes before is for the program to do.
+            if sandbox.is_none_or(|sandbox| sandbox.enforce()) {
+                stage = STAGE_EXEC;
+                libc::execve(image.program, image.argv.as_ptr(), image.env.as_ptr());
+            }
         }
-        let told = [is_exec, *libc::__errno_location()];
+        let told = [stage, *libc::__errno_location()];
         libc::write(ends.tell, told.as_ptr().cast(), size_of_val(&told));
         libc::_exit(127)
     }
@@ -279,7 +295,9 @@ fn refused(told: &OwnedFd) -> Option<Refusal> {
         }
     }
     let [a, b, c, d, e, f, g, h] = bytes;
-    Some(refusal(i32::from_ne_bytes([a, b, c, d]) == 1, i32::from_ne_bytes([e, f, g, h])))
+    let stage = i32::from_ne_bytes([a, b, c, d]);
+    let errno = i32::from_ne_bytes([e, f, g, h]);
+    Some(Refusal { is_sandbox: stage == STAGE_SANDBOX, ..refusal(stage == STAGE_EXEC, errno) })
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), Refusal> {
@@ -288,5 +306,5 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Refusal> {
 }
 
 const fn refusal(is_exec: bool, errno: i32) -> Refusal {
-    Refusal { is_exec, errno }
+    Refusal { is_exec, is_sandbox: false, errno }
 }

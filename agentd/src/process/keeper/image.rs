@@ -15,6 +15,7 @@ use shared::ids::ProcessId;
 use shared::protocol::pty::PtySize;
 
 use crate::process::cgroup::GroupPlan;
+use crate::process::sandbox::SandboxPlan;
 use crate::user::Identity;
 
 /// What stands before the strings.
@@ -36,6 +37,9 @@ pub(in crate::process) struct Head {
     /// Whose process it is; none: the daemon's user's.
     #[serde(default)]
     pub(in crate::process) identity: Option<Identity>,
+    /// The sandbox that it is executed in, or not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::process) sandbox: Option<SandboxPlan>,
     /// Strings that are arguments; after the program, before the environment.
     arguments: usize,
 }
@@ -86,6 +90,7 @@ impl Head {
             terminal: None,
             groups,
             identity,
+            sandbox: None,
             arguments: 0,
         }
     }
@@ -93,6 +98,11 @@ impl Head {
     /// The same with a terminal.
     pub(in crate::process) fn with_terminal(self, terminal: Option<PtySize>) -> Self {
         Self { terminal, ..self }
+    }
+
+    /// The same in a sandbox.
+    pub(in crate::process) fn sandboxed(self, sandbox: Option<SandboxPlan>) -> Self {
+        Self { sandbox, ..self }
     }
 
     /// The same, in `groups` and as `identity`.

@@ -132,6 +132,9 @@ pub(in crate::process) struct Leader {
 pub(in crate::process) struct Refusal {
     /// Whether `execve` itself refused; else something before it.
     pub(in crate::process) is_exec: bool,
+    /// Whether its sandbox could not be made or entered.
+    #[serde(default)]
+    pub(in crate::process) is_sandbox: bool,
     pub(in crate::process) errno: i32,
 }
 

@@ -338,6 +338,10 @@ impl Keeper {
             max_rss_bytes: usage.max_rss_kib.saturating_mul(1024),
         });
         self.learn_facts();
+        if self.head.sandbox.is_some() {
+            // Nothing of it outlives it.
+            self.ending.finish(self.clock.now());
+        }
         self.apply(Event::LeaderEnded);
     }
 

@@ -4,13 +4,15 @@
 //! ```text
 //!            │ read │ edit        │ act         │ question │ plan │ client
 //!   ask      │ runs │ approval    │ approval    │ person   │ person │ client
-//!   plan     │ runs │ refused (1) │ refused (1) │ person   │ person │ client
+//!   plan     │ runs │ refused (1) │ runs (2)    │ person   │ person │ client
 //!   edit     │ runs │ runs        │ approval    │ person   │ person │ client
 //!   auto     │ runs │ runs        │ runs        │ person   │ person │ client
 //! ```
 //!
-//! (1) by the catalogue, with an error result for the model; nothing waits. A rule turns an
-//! *approval* into *runs*.
+//! (1) by the catalogue, with an error result for the model; nothing waits. (2) a command, in the
+//! daemon's sandbox, in which it changes nothing (`docs/design/021-sandbox.md`); everything else as (1). A
+//! call keeps what was decided here: let through as one that changes nothing, it stays one when the
+//! mode is another by the time it runs. A rule turns an *approval* into *runs*.
 //!
 //! A rule's pattern never lets more through than it says: `*` stands for text without anything
 //! that a shell would read as a second command, a redirection or a substitution.
@@ -88,7 +90,7 @@ impl std::str::FromStr for Gate {
 pub enum Mode {
     /// Reading is free.
     Ask,
-    /// Reading is free, and nothing else is possible.
+    /// Reading is free, commands run where they can only read, and nothing else is possible.
     Plan,
     /// Reading and editing files are free.
     Edit,
@@ -106,6 +108,12 @@ impl Mode {
             "auto" => Self::Auto,
             _ => Self::Ask,
         }
+    }
+
+    /// Whether nothing may be changed in it.
+    #[must_use]
+    pub const fn is_read_only(self) -> bool {
+        matches!(self, Self::Plan)
     }
 }
 

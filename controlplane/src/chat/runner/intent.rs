@@ -14,7 +14,7 @@ impl Runner {
     pub(super) fn intents(&self, content: &[StoredPart]) -> Vec<Intent> {
         let intent = |stored: &StoredPart| {
             let Part::ToolCall { tool_call_id, name, args } = &stored.part else { return None };
-            let acts = self.shared.tools.kind(name) == Some(ToolKind::Operation);
+            let acts = self.shared.tools.kind(name).is_some_and(ToolKind::acts);
             Some(Intent {
                 op_id: self.shared.ids.id(),
                 tool_call_id: tool_call_id.clone(),

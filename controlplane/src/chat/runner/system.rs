@@ -40,7 +40,8 @@ const WORKSPACE: &str = text!(
 
 const PLAN: &str = text!(
     "\n\nYou are in plan mode: read and search the user's workspace with your tools, and change \
-     nothing. What you cannot find out and must not decide, ask with ask_user. When you know what \
+     nothing. A command runs in a sandbox in which it can read, and can neither write, but below \
+     $TMPDIR, nor use the network: one that has to is for the plan. What you cannot find out and must not decide, ask with ask_user. When you know what \
      to do, call propose_plan: what to change, where, in which order, how to check it, and what is \
      still open. Once the user approves it, carry it out and tick its steps with update_plan."
 );

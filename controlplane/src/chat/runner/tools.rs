@@ -27,7 +27,7 @@ use super::{Flow, Leave, Runner, failure};
 use crate::chat::content::Part;
 use crate::chat::event::{ChatStatus, PreviewKind};
 use crate::chat::hub::{EpisodeWriter, Piece};
-use crate::chat::machine::ToolAnswer;
+use crate::chat::machine::{Mode, ToolAnswer};
 use crate::chat::plan;
 use crate::chat::ports::{Told, ToolRun, ToolRunner};
 use crate::store::chats::{ChatRow, OperationPhase, OperationRow, WorkerFence};
@@ -37,6 +37,8 @@ use crate::tools::{LiveOutput, OperationKey, ToolError, ToolOutcome};
 const PARALLEL_MAX: usize = 16;
 /// Time that stopped tools have to answer by themselves.
 const STOPPED_WAIT: Duration = Duration::from_secs(2);
+/// The mode of a call that was let through as one that changes nothing.
+const PLAN: &str = "plan";
 /// Pause before a workspace that is there, but refused the work, is asked again.
 const AGAIN_PAUSE: Duration = Duration::from_millis(500);
 
@@ -182,11 +184,17 @@ impl Runner {
     ) -> ToolRun {
         let (shown, index) = (Arc::clone(writer), index_of(row));
         let kind = PreviewKind::ToolResult;
+        // The stricter of what it was let through as and what the chat is now.
+        let mode = if row.read_only { PLAN.to_owned() } else { self.chat.mode.clone() };
+        let operation = OperationKey {
+            read_only: Mode::of(&mode).is_read_only(),
+            ..key_of(row, &self.fence, &*self.shared.ids)
+        };
         ToolRun {
             chat_id: self.id,
             workspace_id: self.chat.workspace_id,
-            mode: self.chat.mode.clone(),
-            operation: key_of(row, &self.fence, &*self.shared.ids),
+            mode,
+            operation,
             tool: row.tool.clone(),
             args: row.args.clone(),
             live: LiveOutput::new(move |text| shown.publish(Piece::Delta { index, kind, text })),
@@ -328,6 +336,7 @@ pub(super) fn key_of(row: &OperationRow, fence: &WorkerFence, ids: &dyn IdSource
         },
         // Only operations start processes, and theirs is in the intent.
         process_id: row.process_id.unwrap_or_else(|| ids.id()),
+        read_only: row.read_only,
     }
 }
 

@@ -58,6 +58,9 @@ pub struct ProcessFactsView {
     pub output_holders: Vec<SystemProcessView>,
     /// How it was stopped, if it was.
     pub stopped: Option<StoppedView>,
+    /// By which means it is kept from changing anything, such as `landlock ABI 7, seccomp`; none: it is
+    /// in no sandbox.
+    pub sandbox: Option<String>,
 }
 
 /// What a process, and everything that it waited for, used.
@@ -229,6 +232,7 @@ impl From<ProcessFacts> for ProcessFactsView {
                 left: stopped.left,
                 survivors: stopped.survivors.into_iter().map(SystemProcessView::from).collect(),
             }),
+            sandbox: wire.sandbox.map(|sandbox| sandbox.to_string()),
         }
     }
 }

@@ -48,6 +48,9 @@ pub struct WorkspaceView {
     pub hostname: Option<String>,
     /// The folder that the agent works in.
     pub root: Option<String>,
+    /// By which means its daemon keeps commands of plan mode from changing anything, such as `landlock
+    /// ABI 7, seccomp`; none: it cannot, and refuses them.
+    pub sandbox: Option<String>,
     /// Of the last probe to the daemon and back, in milliseconds; only while it is connected.
     pub rtt_ms: Option<f64>,
     /// When a link of the daemon was last alive.
@@ -83,6 +86,7 @@ impl WorkspaceView {
             arch: hello.map(|hello| hello.arch.clone()).or(row.arch),
             hostname: hello.map(|hello| hello.hostname.clone()).or(row.hostname),
             root: hello.map(|hello| hello.root.clone()).or(row.root),
+            sandbox: hello.and_then(|hello| hello.sandbox()).map(str::to_owned),
             rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 100_000.0).round() / 100.0),
             last_seen_at: last_seen_ms.map(Timestamp),
             created_at: Timestamp(row.created_at_ms),

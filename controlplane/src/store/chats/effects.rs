@@ -6,7 +6,7 @@ use super::entries::{MessageRow, OperationPhase, OperationRow};
 use super::guard::Held;
 use crate::chat::content::{Part, Role, StoredPart, Usage};
 use crate::chat::machine::{
-    AssistantMessage, Effect, Gate, Intent, ToolAnswer, Unanswered, UserMessage,
+    AssistantMessage, Effect, Gate, Intent, Mode, ToolAnswer, Unanswered, UserMessage,
 };
 use crate::store::db::on_pool;
 use crate::store::error::StoreError;
@@ -21,7 +21,7 @@ macro_rules! operation_columns {
     () => {
         "op_id, chat_id, message_id, tool_call_id, ordinal, tool, args, args_hash, workspace_id, \
          process_id, epoch, state, result, is_error, duration_ms, started_at_ms, finished_at_ms, \
-         sealed, acknowledged, gate, deadline_at_ms"
+         sealed, acknowledged, gate, deadline_at_ms, read_only"
     };
 }
 
@@ -32,8 +32,8 @@ const INSERT_MESSAGE: &str = "INSERT INTO messages \
 const INSERT_OPERATION: &str = "INSERT INTO operations \
      (op_id, chat_id, message_id, tool_call_id, ordinal, tool, args, args_hash, workspace_id, \
      process_id, epoch, state, is_error, duration_ms, started_at_ms, sealed, acknowledged, gate, \
-     deadline_at_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'intended', FALSE, 0, \
-     $12, FALSE, FALSE, $13, $14)";
+     deadline_at_ms, read_only) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'intended', \
+     FALSE, 0, $12, FALSE, FALSE, $13, $14, $15)";
 const RECORD_RESULT: &str = "UPDATE operations \
      SET state = 'done', result = $3, is_error = $4, duration_ms = $5, finished_at_ms = $6 \
      WHERE op_id = $1 AND chat_id = $2 AND state = 'intended' AND sealed = FALSE";
@@ -261,6 +261,7 @@ impl Held<'_> {
                 gate: intent.gate,
                 deadline_at_ms: (intent.gate == Gate::Client)
                     .then(|| self.now_ms.saturating_add(CLIENT_TOOL_DEADLINE_MS)),
+                read_only: Mode::of(&chat.mode).is_read_only(),
                 result: None,
                 is_error: false,
                 duration_ms: 0,
@@ -285,6 +286,7 @@ impl Held<'_> {
                     .bind(row.started_at_ms)
                     .bind(row.gate.as_str())
                     .bind(row.deadline_at_ms)
+                    .bind(row.read_only)
                     .execute(conn)
                     .await?;
             });

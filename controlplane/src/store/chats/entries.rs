@@ -178,6 +178,8 @@ pub struct OperationRow {
     pub gate: Gate,
     /// When the wait is given up; none: never.
     pub deadline_at_ms: Option<i64>,
+    /// It was let through as one that changes nothing, and stays so in whatever mode it is run.
+    pub read_only: bool,
     /// The answer; none while intended.
     pub result: Option<Value>,
     /// Whether the tool says that it went wrong.
@@ -224,6 +226,7 @@ impl OperationRow {
             phase: row.parsed("state")?,
             gate: row.parsed("gate")?,
             deadline_at_ms: row.int_or_null("deadline_at_ms")?,
+            read_only: row.bool("read_only")?,
             result: row.json_or_null("result")?,
             is_error: row.bool("is_error")?,
             duration_ms: row.int("duration_ms")?,

@@ -124,6 +124,7 @@ pub(super) fn context(workspace: &Fake) -> (ToolContext<Fake>, Shown) {
             op_id: OpId::from_ulid("01J9ZQ4Y3M8T6V5W2X1R0P7N6B".parse().unwrap()),
             fence: Fence { scope: "chat".to_owned(), epoch: 1, hash: "00".to_owned() },
             process_id: process_id(),
+            read_only: false,
         },
         chat_id: chat_id(),
         mode: "auto".to_owned(),

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use shared::protocol::files::{Expect, WriteFile, Written};
 use shared::protocol::process::{
-    Exit, GetProcess, OutputStream, OutputView, ProcessState, ProcessView, SignalProcess,
-    StartProcess, StdinWritten, ViewOutput, WaitProcess, WriteStdin,
+    Exit, GetProcess, OutputStream, OutputView, ProcessFacts, ProcessState, ProcessView,
+    SandboxFacts, SignalProcess, StartProcess, StartSandboxed, StdinWritten, ViewOutput,
+    WaitProcess, WriteStdin,
 };
 use shared::protocol::{ErrorCode, WireError};
 use shared::testing::bad_input::BadInput;
@@ -114,6 +115,34 @@ async fn a_command_in_the_background_is_not_waited_for() {
         assert_eq!(workspace.asked().len(), 2, "start and view, no follower");
         assert!(workspace.asked()[0].contains("\"command\":\"serve\""));
     }
+}
+
+#[tokio::test]
+async fn a_command_of_plan_mode_runs_in_a_sandbox_or_not_at_all() {
+    let read_only = |workspace: &Fake| {
+        let (mut context, _) = context(workspace);
+        context.mode = "plan".to_owned();
+        context.operation.read_only = true;
+        context
+    };
+    let args = json!({ "command": "git log", "background": true });
+    let workspace = Fake::default();
+    let sandbox = Some(SandboxFacts { landlock_abi: 7, seccomp: true });
+    let facts = ProcessFacts { sandbox, ..ProcessFacts::default() };
+    let view = ProcessView { facts: facts.if_any(), ..view(ProcessState::Running) };
+    workspace.answer::<StartSandboxed>(Ok(view.clone())).answer::<ViewOutput>(Ok(output(view, "")));
+    let outcome = run(&read_only(&workspace), "execute", &args).await.unwrap();
+    assert!(workspace.asked()[0].starts_with("process/start_sandboxed"), "{:?}", workspace.asked());
+    let told = outcome.result["sandbox"].as_str().unwrap();
+    assert!(told.contains("landlock ABI 7, seccomp"), "{told}");
+
+    // A daemon of before the sandbox does not know the method, and nothing else is tried.
+    let workspace = Fake::default();
+    let unsupported = WireError::refused(ErrorCode::Unsupported, "what?");
+    workspace.answer::<StartSandboxed>(Err(CallError::Refused(unsupported)));
+    let outcome = run(&read_only(&workspace), "execute", &args).await.unwrap();
+    assert_eq!(outcome.error_code(), Some("sandbox_unavailable"));
+    assert_eq!(workspace.asked().len(), 1);
 }
 
 #[tokio::test]
@@ -377,7 +406,8 @@ async fn b89_calls_that_cannot_run_are_told_to_the_model() {
 async fn modes_and_missing_workspaces_are_told_to_the_model() {
     let workspace = Fake::default();
     let plan = ToolContext { mode: "plan".to_owned(), ..context(&workspace).0 };
-    let seen = run(&plan, "execute", &json!({ "command": "x" })).await.unwrap();
+    let write = json!({ "path": "x", "content": "y" });
+    let seen = run(&plan, "write_file", &write).await.unwrap();
     assert_eq!(seen.error_code(), Some("not_in_this_mode"));
     let without = ToolContext { workspace: None, ..context(&workspace).0 };
     let seen = run(&without, "read_file", &json!({ "path": "x" })).await.unwrap();

@@ -121,6 +121,7 @@ fn a_missing_optional_field_is_its_default() {
             fence: None,
             traceparent: None,
             resume_from: None,
+            read_only: false,
         },
     );
 }

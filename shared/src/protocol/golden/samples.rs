@@ -108,6 +108,7 @@ fn link() -> Vec<Sample> {
         fence: None,
         traceparent: None,
         resume_from: None,
+        read_only: false,
     };
     let operation = CallHeader {
         method: text("process/start"),
@@ -116,7 +117,9 @@ fn link() -> Vec<Sample> {
         fence: Some(Fence { scope: text("chat_x"), epoch: 3, hash: text("00ff") }),
         traceparent: Some(text("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
         resume_from: Some(4_294_967_296),
+        read_only: false,
     };
+    let read_only = CallHeader { read_only: true, ..operation.clone() };
     let version = WireError::refused(ErrorCode::VersionUnsupported, "speaks 1.0 to 1.0")
         .with("supported_min", 0)
         .with("supported_max", 0);
@@ -126,6 +129,7 @@ fn link() -> Vec<Sample> {
         Sample::new("welcome_refused", &Reply::<Welcome>::Err(version)),
         Sample::new("call_header_read", &read),
         Sample::new("call_header_operation", &operation),
+        Sample::new("call_header_read_only", &read_only),
         Sample::new("error_failed", &WireError::failed(ErrorCode::IoFailed, "EIO")),
         Sample::new("error_refused", &refused()),
         Sample::new("notice_process_exited", &DaemonNotice::ProcessExited { process_id: id() }),
@@ -176,6 +180,11 @@ fn processes() -> Vec<Sample> {
         output_kept_bytes: Some(1_048_576),
         ..start()
     };
+    let facts_sandboxed = ProcessFacts {
+        sandbox: Some(SandboxFacts { landlock_abi: 7, seccomp: true }),
+        ..ProcessFacts::default()
+    };
+    let sandboxed = StartSandboxed { start: full.clone(), sandbox: SandboxKind::ReadOnly };
     let open = StartProcess { stdin: Stdin::Open, ..start() };
     let exited =
         |exit| ProcessState::Exited { exit, ended_at_ms: 1_790_000_009_000, output_held_by: 1 };
@@ -185,6 +194,7 @@ fn processes() -> Vec<Sample> {
     let facts = ProcessView {
         facts: ProcessFacts {
             spool_full: None,
+            sandbox: None,
             usage: Some(ProcessUsage { user_ms: 1_200, system_ms: 40, max_rss_bytes: 1 << 30 }),
             oom_killed: Some(OomKilled {
                 kills: 1,
@@ -212,6 +222,7 @@ fn processes() -> Vec<Sample> {
         ..view(ProcessState::Running)
     };
     let list = ListProcesses { chat_id: Some(text("chat_x")), limit: Some(50) };
+    let in_sandbox = ProcessView { facts: facts_sandboxed.if_any(), ..running.clone() };
     let items = ProcessList { items: vec![running.clone()], total: 12 };
     let signal_request = SignalProcess { process_id: id(), signal: text("TERM") };
     let stdin = WriteStdin { process_id: id(), data: vec![104, 105, 10], close: true };
@@ -219,6 +230,8 @@ fn processes() -> Vec<Sample> {
         Sample::new("process_start_request", &start()),
         Sample::new("process_start_request_full", &full),
         Sample::new("process_start_request_open_stdin", &open),
+        Sample::new("process_start_sandboxed_request", &sandboxed),
+        Sample::new("process_start_sandboxed_reply", &Reply::Ok(in_sandbox)),
         Sample::new("process_start_reply", &Reply::Ok(running.clone())),
         Sample::new("process_start_reply_not_started", &Reply::Ok(view(not_started))),
         Sample::new("process_get_request", &GetProcess { process_id: id() }),

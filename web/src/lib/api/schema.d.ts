@@ -2262,6 +2262,11 @@ export interface components {
                  * @description Of the last probe to the daemon and back, in milliseconds; only while it is connected.
                  */
                 rtt_ms?: number | null;
+                /**
+                 * @description By which means its daemon keeps commands of plan mode from changing anything, such as `landlock
+                 *     ABI 7, seccomp`; none: it cannot, and refuses them.
+                 */
+                sandbox?: string | null;
                 /** @description Whether it can be reached. */
                 status: components["schemas"]["WorkspaceStatus"];
                 unreachable_since?: components["schemas"]["Timestamp"] | null;
@@ -2454,6 +2459,11 @@ export interface components {
             /** @description Who holds its output open after its end, at most 8. */
             output_holders: components["schemas"]["SystemProcessView"][];
             processes_refused?: components["schemas"]["PidsView"] | null;
+            /**
+             * @description By which means it is kept from changing anything, such as `landlock ABI 7, seccomp`; none: it is
+             *     in no sandbox.
+             */
+            sandbox?: string | null;
             stopped?: components["schemas"]["StoppedView"] | null;
             usage?: components["schemas"]["UsageView"] | null;
         };
@@ -3238,6 +3248,11 @@ export interface components {
              * @description Of the last probe to the daemon and back, in milliseconds; only while it is connected.
              */
             rtt_ms?: number | null;
+            /**
+             * @description By which means its daemon keeps commands of plan mode from changing anything, such as `landlock
+             *     ABI 7, seccomp`; none: it cannot, and refuses them.
+             */
+            sandbox?: string | null;
             /** @description Whether it can be reached. */
             status: components["schemas"]["WorkspaceStatus"];
             unreachable_since?: components["schemas"]["Timestamp"] | null;

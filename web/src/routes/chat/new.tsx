@@ -82,6 +82,7 @@ export function NewChatPage() {
           </select>
           <ModePicker
             value={mode}
+            workspace={workspace}
             onPick={(chosen) => {
               setMode(chosen);
               save(LAST_MODE, chosen);

@@ -109,7 +109,7 @@ function Chat({ id }: { id: string }) {
           onSend={(text, how) => send.mutateAsync({ text, how })}
           onStop={() => stop.mutate()}
         >
-          <ModePicker value={modeOf(head?.mode)} onPick={(mode) => setMode.mutate(mode)} />
+          <ModePicker value={modeOf(head?.mode)} workspace={workspace} onPick={(mode) => setMode.mutate(mode)} />
           <ModelPicker
             models={models.data?.items ?? []}
             value={head?.model_id ?? null}

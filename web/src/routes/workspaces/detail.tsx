@@ -105,6 +105,7 @@ function Facts({ workspace }: { workspace: WorkspaceView }) {
     [words.host, workspace.hostname],
     [words.os, system],
     [words.version, workspace.version],
+    [words.sandbox, workspace.sandbox ?? null],
     [words.root, workspace.root],
     [words.rtt, workspace.rtt_ms != null && workspace.status === "connected" ? duration(workspace.rtt_ms) : null],
     [words.seen, workspace.status !== "connected" && workspace.last_seen_at ? age(workspace.last_seen_at, now) : null],

@@ -60,6 +60,7 @@ function Head({ process, workspaceId }: { process: ProcessView; workspaceId: str
     [words.cpu, facts?.usage ? duration(facts.usage.user_ms + facts.usage.system_ms) : null],
     [words.memory, facts?.usage ? bytes(facts.usage.max_rss_bytes) : null],
     [words.held, process.output_held_by > 0 ? t.output.held(process.output_held_by) : null],
+    [words.sandbox, facts?.sandbox ?? null],
     [words.cwd, process.cwd],
   ];
   return (
