@@ -252,6 +252,23 @@ impl Socket {
         }
     }
 
+    /// Reads what is still on its way, up to the close; its code and reason. None: it is open, and nothing
+    /// more comes but pings.
+    pub async fn until_closed(&mut self) -> Result<Option<(u16, String)>> {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+            match next.context("neither an event nor a close came in time")? {
+                Some(Ok(Message::Close(Some(close)))) => {
+                    return Ok(Some((close.code.into(), close.reason.to_string())));
+                }
+                Some(Ok(Message::Text(text))) if text.contains("\"ping\"") => return Ok(None),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error.into()),
+                None => anyhow::bail!("the stream ended without a close"),
+            }
+        }
+    }
+
     /// The next event.
     pub async fn event(&mut self) -> Result<Value> {
         loop {

@@ -10,6 +10,7 @@ mod provider_cuts;
 mod queue;
 mod restart;
 mod resume;
+mod slow_viewers;
 mod stops;
 mod terminals;
 mod tools;

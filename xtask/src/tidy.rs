@@ -55,11 +55,40 @@ pub fn run(root: &Path) -> Result<()> {
         }
     }
     migrations(root, &mut breaches)?;
+    regressions(root, &mut breaches)?;
     if breaches.is_empty() {
         println!("tidy: {files} files keep the house rules");
         return Ok(());
     }
     bail!("house rules are broken:\n{breaches}")
+}
+
+/// Every test that `docs/regressions.md` names is one.
+fn regressions(root: &Path, breaches: &mut String) -> Result<()> {
+    let page = root.join("docs/regressions.md");
+    let page = std::fs::read_to_string(&page)
+        .with_context(|| format!("could not read {}", page.display()))?;
+    let mut sources = String::new();
+    for program in ["shared", "agentd", "controlplane", "tests"] {
+        for path in rust_files(&root.join(program))? {
+            sources.push_str(&std::fs::read_to_string(path)?);
+        }
+    }
+    for name in named_tests(&page).filter(|name| !sources.contains(&format!("fn {name}("))) {
+        let _ = writeln!(breaches, "  docs/regressions.md: no test is named {name}");
+    }
+    Ok(())
+}
+
+/// Words in backticks that look like the name of a test.
+fn named_tests(page: &str) -> impl Iterator<Item = &str> {
+    let is_name = |word: &&str| {
+        word.matches('_').count() >= 3
+            && word
+                .bytes()
+                .all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    page.split('`').skip(1).step_by(2).filter(is_name)
 }
 
 fn check_file(name: &str, text: &str, breaches: &mut String) {
@@ -172,7 +201,14 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::check_file;
+    use super::{check_file, named_tests};
+
+    #[test]
+    fn names_of_tests_are_told_from_other_words_in_backticks() {
+        let page = "| `running` was told (x) | `a_stop_is_kept_once`, `B07`, `cargo xtask tidy` |\n`p20_it_is_so`";
+        let names: Vec<&str> = named_tests(page).collect();
+        assert_eq!(names, ["a_stop_is_kept_once", "p20_it_is_so"]);
+    }
 
     fn breaches(name: &str, text: &str) -> String {
         let mut out = String::new();
