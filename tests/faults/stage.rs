@@ -75,10 +75,15 @@ impl Stage {
         let sockets = tempfile::tempdir()?;
         let server = Gate::open(&sockets.path().join("server"))?;
         let daemon = Gate::open(&sockets.path().join("daemon"))?;
+        let mut server_env = vec![server.env()];
+        if database_url.is_some() {
+            // A dead replica's lease has to end before another takes its chats. SQLite has one replica, and
+            // there a short lease would only be lost on a busy machine.
+            server_env.push(("HOLDFAST_REPLICA__LEASE".into(), "1s".into()));
+        }
         let setting = Setting {
             database_url,
-            // On Postgres the dead replica's lease has to end before another takes its chats.
-            server_env: vec![server.env(), ("HOLDFAST_REPLICA__LEASE".into(), "1s".into())],
+            server_env,
             // A restarted control plane is noticed at once, as nothing else wakes the link.
             daemon_env: vec![daemon.env(), ("HOLDFAST_KEEP_ALIVE_MS".into(), "200".into())],
             ..Setting::default()
