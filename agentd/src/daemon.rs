@@ -145,6 +145,7 @@ impl Daemon {
             state_dir: layout.path().to_owned(),
             instance_id: self.instance_id,
             started_at_ms: self.started_at_ms,
+            journal: self.dispatch.journal.clone(),
             processes: self.dispatch.processes.clone(),
             ptys: self.dispatch.ptys.clone(),
             link,

@@ -3,6 +3,7 @@
 //! ```text
 //! identity/device.key       PKCS#8, 0600; made here, never leaves the machine
 //! identity/enrolment.json   where the control plane is, its CA, the current certificate
+//! identity/servers.json     the other servers of the deployment, as they were last told
 //! ```
 //!
 //! Both are replaced by temporary file, fsync and rename, so a crash leaves the old or the new
@@ -23,6 +24,7 @@ use shared::protocol::enroll::Certificate;
 
 const KEY_FILE: &str = "device.key";
 const ENROLMENT_FILE: &str = "enrolment.json";
+const SERVERS_FILE: &str = "servers.json";
 
 /// Why the identity cannot be used. The message completes "could not use the identity: …".
 #[derive(Debug, thiserror::Error)]
@@ -180,7 +182,7 @@ impl Enrolment {
 
     /// Removes enrolment and key of `dir`, for `agentd leave`. Idempotent.
     pub fn remove(dir: &Path) -> Result<(), IdentityError> {
-        for name in [ENROLMENT_FILE, KEY_FILE] {
+        for name in [ENROLMENT_FILE, SERVERS_FILE, KEY_FILE] {
             let path = dir.join(name);
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -204,6 +206,20 @@ impl Enrolment {
     pub fn pin(&self) -> Option<[u8; 32]> {
         hex::decode(&self.ca_pin).ok()?.try_into().ok()
     }
+}
+
+/// The servers that `dir` remembers, `host:port` each; empty before the first was told.
+pub fn load_servers(dir: &Path) -> Result<Vec<String>, IdentityError> {
+    let path = dir.join(SERVERS_FILE);
+    let Some(bytes) = read(&path)? else { return Ok(Vec::new()) };
+    serde_json::from_slice(&bytes)
+        .map_err(|error| IdentityError::Damaged { path, what: error.to_string() })
+}
+
+/// Remembers servers. Durable when it returns.
+pub fn save_servers(dir: &Path, servers: &[String]) -> Result<(), IdentityError> {
+    let text = serde_json::to_vec_pretty(servers).expect("texts always encode");
+    replace(dir, SERVERS_FILE, &text)
 }
 
 fn encode_chain(certificate: &Certificate) -> Vec<String> {

@@ -21,6 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::identity::Enrolment;
+use crate::journal::JournalHandle;
 use crate::link::{LinkHandle, LinkStatus};
 use crate::process::{Offline, ProcessHandle, list_offline};
 use crate::pty::PtyHandle;
@@ -115,6 +116,9 @@ pub struct DaemonStatus {
     /// By which means processes can be sandboxed, or why they cannot.
     #[serde(default)]
     pub sandbox: String,
+    /// Operations that were refused since the start because somebody else had taken over.
+    #[serde(default)]
+    pub stale_epoch_refused: u64,
     /// The link; none for a daemon without one.
     pub link: Option<LinkStatus>,
 }
@@ -125,6 +129,7 @@ pub struct StatusSource {
     pub(crate) state_dir: PathBuf,
     pub(crate) instance_id: InstanceId,
     pub(crate) started_at_ms: i64,
+    pub(crate) journal: JournalHandle,
     pub(crate) processes: ProcessHandle,
     pub(crate) ptys: PtyHandle,
     pub(crate) link: Option<LinkHandle>,
@@ -221,6 +226,7 @@ impl StatusSource {
             processes_running: self.processes.running(),
             is_running: true,
             sandbox: sandbox_text(&self.processes.sandbox()),
+            stale_epoch_refused: self.journal.stale_epochs_refused(),
             link,
         }
     }

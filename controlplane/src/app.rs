@@ -17,24 +17,29 @@ use rand::TryRng;
 use shared::clock::Clock;
 use shared::ids::{IdSource, ReplicaId, WorkspaceId};
 use shared::lifecycle::Lifecycle;
+use tokio::sync::watch;
 
 use crate::chat::hints::Hints;
+use crate::chat::hub::Hub;
 use crate::chat::list::ListHub;
 use crate::chat::service::ChatService;
 use crate::chat::stored_models::StoredModels;
 use crate::chat::stored_results::StoredResults;
+use crate::chat::stream::Streams;
+use crate::chat::telling;
 use crate::chat::trace::{Recorder, Recording};
 use crate::chat::worker::Worker;
 use crate::chat::workspace_tools::WorkspaceTools;
 use crate::chat::{Engine, EngineParts};
 use crate::fleet::{
-    CertificateAuthority, Fleet, JoinTokens, ListenError, Listener, ListenerOptions, ListenerParts,
+    CertificateAuthority, Directory, DirectoryParts, Door, Fleet, JoinTokens, ListenError,
+    Listener, ListenerOptions, ListenerParts, Peers, PreviewRelays,
 };
 use crate::http::HttpState;
 use crate::llm::{LlmClient, Registry};
 use crate::options::Options;
 use crate::secrets::{MasterKeyError, SecretBox};
-use crate::store::{DatabaseUrl, OpenError, Store};
+use crate::store::{DatabaseUrl, OpenError, ReplicaAddresses, Store};
 use crate::tools::Catalogue;
 
 /// The address that people open, as the running server last knew it.
@@ -76,6 +81,9 @@ pub struct Services {
     pub options: Options,
     /// What turns do, as spans.
     pub recorder: Recorder,
+    streams: Streams,
+    hub: Hub,
+    standing: watch::Receiver<Option<ReplicaId>>,
     worker: Mutex<Option<(Worker, Recording)>>,
     quic: OnceLock<Daemons>,
     _lock: File,
@@ -85,6 +93,8 @@ pub struct Services {
 struct Daemons {
     address: SocketAddr,
     join_tokens: JoinTokens,
+    /// As others are told.
+    addresses: ReplicaAddresses,
 }
 
 impl Deref for App {
@@ -203,6 +213,7 @@ impl App {
         let Surroundings { lifecycle, clock, ids } = around;
         let url = database_url(&options);
         let store = Store::open(&url, Arc::clone(&clock), Arc::clone(&ids)).await?;
+        store.chats.limit_running(options.running);
         let secrets = SecretBox::open_or_create(&master_key_file(&options))?;
         let fleet = Fleet::new(Arc::clone(&clock), Arc::clone(&ids));
         let client = LlmClient::new(Arc::clone(&clock))
@@ -241,6 +252,9 @@ impl App {
             ids,
             options,
             recorder: engine.recorder,
+            streams: engine.streams,
+            hub: engine.hub,
+            standing: engine.worker.standing(),
             worker: Mutex::new(Some((engine.worker, engine.recording))),
             quic: OnceLock::new(),
             _lock: lock,
@@ -275,33 +289,92 @@ impl App {
         let ca = CertificateAuthority::open_or_create(&self.store.settings, &self.secrets, now_ms)
             .await
             .map_err(|error| StartError::service("the certificate authority", error))?;
-        let pin = ca.pin();
+        let (pin, ca) = (ca.pin(), Arc::new(ca));
         let wanted = self.options.quic_listen;
+        let refuse = |error: io::Error| StartError::listen("quic", wanted, &error);
+        let socket = Listener::socket(wanted).map_err(refuse)?;
+        let address = socket.local_addr().map_err(refuse)?;
+        let addresses = crate::addresses::of(&self.options, address);
+        let peers = Peers::new(
+            Arc::clone(&ca),
+            Arc::clone(&self.clock),
+            self.standing.clone(),
+            addresses.daemons.clone(),
+        );
+        self.fleet.share_through(self.directory(peers.clone()));
         let parts = ListenerParts {
             lifecycle: self.lifecycle.clone(),
             clock: Arc::clone(&self.clock),
             store: self.store.clone(),
-            ca: Arc::new(ca),
+            ca,
             fleet: self.fleet.clone(),
             replica_id: self.replica_id,
+            door: self.store.wakes.has_others().then(|| self.door(peers.clone())),
         };
-        let listener = Listener::bind(ListenerOptions::at(wanted), parts).map_err(|e| match e {
-            ListenError::Socket { source, .. } => StartError::listen("quic", wanted, &source),
-            error => StartError::service("the listener for daemons", error),
-        })?;
-        let refuse = |error: io::Error| StartError::listen("quic", wanted, &error);
-        let address = listener.address().map_err(refuse)?;
+        let listener = Listener::over(socket, ListenerOptions::at(wanted), parts).map_err(
+            |error| match error {
+                ListenError::Socket { source, .. } => StartError::listen("quic", wanted, &source),
+                error => StartError::service("the listener for daemons", error),
+            },
+        )?;
         let (store, clock) = (self.store.join_tokens.clone(), Arc::clone(&self.clock));
         let join_tokens = JoinTokens::new(store, clock, pin, address.port());
-        let _ = self.quic.set(Daemons { address, join_tokens });
+        let _ = self.quic.set(Daemons { address, join_tokens, addresses });
+        if self.store.wakes.has_others() {
+            self.join_others(peers);
+        }
         self.lifecycle.spawn_vital("fleet.listener", listener.run());
         Ok(())
+    }
+
+    /// Everything that only a deployment of several replicas has.
+    fn join_others(&self, peers: Peers) {
+        let (lifecycle, hints) = (&self.lifecycle, self.hints.clone());
+        self.streams.relay_through(Arc::new(PreviewRelays::new(
+            peers.clone(),
+            self.store.chats.clone(),
+            self.hub.clone(),
+            hints.clone(),
+            lifecycle.clone(),
+        )));
+        let (name, wakes) = (self.replica_id.to_string(), self.store.wakes.clone());
+        let telling =
+            telling::tell_others(hints.outbox(), wakes.clone(), name.clone(), lifecycle.hard());
+        lifecycle.spawn_serving("hints to others", telling);
+        let hearing =
+            telling::hear_others(hints, wakes, name, self.standing.clone(), lifecycle.soft());
+        lifecycle.spawn_serving("hints of others", hearing);
+        let directory = self.directory(peers);
+        lifecycle.spawn_serving("directory", directory.run(self.fleet.clone(), lifecycle.clone()));
+    }
+
+    fn directory(&self, peers: Peers) -> Directory {
+        Directory::new(DirectoryParts {
+            links: self.store.links.clone(),
+            replicas: self.store.replicas.clone(),
+            peers,
+            hints: self.hints.clone(),
+            clock: Arc::clone(&self.clock),
+            lease: self.options.replica_lease,
+        })
+    }
+
+    fn door(&self, peers: Peers) -> Door {
+        Door {
+            peers,
+            replicas: self.store.replicas.clone(),
+            fleet: self.fleet.clone(),
+            hub: self.hub.clone(),
+            lifecycle: self.lifecycle.clone(),
+        }
     }
 
     /// Hands the chats' worker to the lifecycle. Once; a second call changes nothing.
     pub fn drive_chats(&self) {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((worker, recording)) = worker {
+            let addresses = self.quic.get().map(|daemons| daemons.addresses.clone());
+            let worker = worker.reached_at(addresses.unwrap_or_default());
             let hard = self.lifecycle.hard();
             self.lifecycle.spawn_serving("traces", recording.run(hard));
             self.lifecycle.spawn_vital("chat worker", worker.run(self.lifecycle.soft()));

@@ -8,6 +8,7 @@
 //!
 //! [`app`] builds every service in order; [`cli`] is the command line; [`options`] the configuration.
 
+pub mod addresses;
 pub mod app;
 pub mod chat;
 pub mod cli;

@@ -56,6 +56,7 @@ impl Linked {
             ca,
             fleet: fleet.clone(),
             replica_id: ids.id(),
+            door: None,
         };
         let listener = Listener::bind(ListenerOptions::at("127.0.0.1:0".parse()?), parts)?;
         let port = listener.address()?.port();

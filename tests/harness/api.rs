@@ -35,6 +35,12 @@ impl Api {
         Self::new(&self.url, &self.key)
     }
 
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Sets up the first administrator and makes a key; the client with that key.
     pub async fn set_up(url: &str, setup_url: &str) -> Result<Self> {
         let anonymous = Self::new(url, "")?;

@@ -69,6 +69,7 @@ impl FleetWorld {
             ca: Arc::clone(&ca),
             fleet: fleet.clone(),
             replica_id: ids.id(),
+            door: None,
         };
         let listener = Listener::bind(ListenerOptions::at("127.0.0.1:0".parse()?), parts)?;
         let address = listener.address()?;

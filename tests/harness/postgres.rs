@@ -22,6 +22,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::stream_relay::Place;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
@@ -135,6 +136,48 @@ impl Postgres {
         Ok(())
     }
 
+    /// Where the server of `url` listens.
+    pub fn place(&self, url: &str) -> Result<Place> {
+        Ok(match &self.origin {
+            Origin::Private(server) => Place::Unix(socket_in(server.folder.path())),
+            Origin::Shared(folder) => Place::Unix(socket_in(folder)),
+            Origin::Given => {
+                let rest = url.split_once("://").context("a URL")?.1;
+                let place = rest.split(['/', '?']).next().unwrap_or_default();
+                let address = place.rsplit_once('@').map_or(place, |(_, address)| address);
+                let has_port = address.rsplit_once(':').is_some();
+                Place::Tcp(if has_port { address.to_owned() } else { format!("{address}:5432") })
+            }
+        })
+    }
+
+    /// `url` by way of a relay on loopback.
+    pub fn through(&self, url: &str, port: u16) -> Result<String> {
+        let name =
+            url.split('?').next().and_then(|url| url.rsplit('/').next()).context("a name")?;
+        Ok(match &self.origin {
+            Origin::Given => {
+                let rest = url.split_once("://").context("a URL")?.1;
+                let place = rest.split(['/', '?']).next().unwrap_or_default();
+                let user = place.rsplit_once('@').map(|(user, _)| format!("{user}@"));
+                let user = user.unwrap_or_default();
+                format!("postgres://{user}127.0.0.1:{port}/{name}?sslmode=disable")
+            }
+            Origin::Private(_) | Origin::Shared(_) => {
+                format!("postgres://{SUPERUSER}@127.0.0.1:{port}/{name}?sslmode=disable")
+            }
+        })
+    }
+
+    /// Runs a statement on `url`'s database; the first column of the first row, if it is a text.
+    pub async fn ask(&self, url: &str, sql: &str) -> Result<Option<String>> {
+        let mut connection = PgConnection::connect(url).await?;
+        let answer: Option<(Option<String>,)> =
+            sqlx::query_as(AssertSqlSafe(sql.to_owned())).fetch_optional(&mut connection).await?;
+        connection.close().await?;
+        Ok(answer.and_then(|(text,)| text))
+    }
+
     /// `url` with another user, whom the server lets in by password; none if it was given.
     #[must_use]
     pub fn as_user(&self, url: &str, user: &str, password: &str) -> Option<String> {
@@ -222,6 +265,10 @@ fn socket_url(folder: &Path, user: &str, password: &str, database: &str) -> Stri
     let folder = folder.display().to_string().replace('/', "%2F");
     let password = if password.is_empty() { String::new() } else { format!(":{password}") };
     format!("postgres://{user}{password}@localhost/{database}?host={folder}")
+}
+
+fn socket_in(folder: &Path) -> PathBuf {
+    folder.join(".s.PGSQL.5432")
 }
 
 /// Reads the log until the server says that it accepts connections; then drains it.

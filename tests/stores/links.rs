@@ -3,7 +3,7 @@
 use controlplane::store::{LinkRow, StoreError};
 
 use crate::claims::expire;
-use crate::scene::{LEASE_MS, Scene};
+use crate::scene::LEASE_MS;
 
 on_both! {
     async fn each_claim_has_a_higher_epoch_than_all_before(scene: &Scene) {

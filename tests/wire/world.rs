@@ -94,6 +94,7 @@ impl World {
             ca: Arc::clone(&self.ca),
             fleet: self.fleet.clone(),
             replica_id: self.ids.id(),
+            door: None,
         };
         let listener = Listener::bind(options, parts)?;
         let address = listener.address().unwrap();

@@ -93,6 +93,12 @@ pub enum Settlement {
 }
 
 impl JournalHandle {
+    /// Operations that were refused since the start because somebody else had taken over.
+    #[must_use]
+    pub fn stale_epochs_refused(&self) -> u64 {
+        self.shared.table.stale_epochs_refused()
+    }
+
     /// Opens the journal in `dir`, replays it and starts its recorder. Blocks for the replay.
     ///
     /// What was interrupted comes back beside the handle; settle it before the first call.

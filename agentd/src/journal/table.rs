@@ -75,6 +75,8 @@ struct State {
     touches: u64,
     /// What the rewrite in progress moves, in the order of its records.
     moving: Vec<Option<OpId>>,
+    /// Since the start, for people who ask who was refused.
+    stale_epochs_refused: u64,
 }
 
 struct Slot {
@@ -150,12 +152,17 @@ impl JournalTable {
         interrupted
     }
 
+    /// Operations that were refused since the start because their epoch was over.
+    pub(super) fn stale_epochs_refused(&self) -> u64 {
+        self.lock().stale_epochs_refused
+    }
+
     /// Somebody asks for `op`.
     pub(super) fn ask(&self, op: OpId, fence: &Fence, method: &str, now_ms: i64) -> Asked {
         let mut state = self.lock();
         let newest = state.epochs.get(&fence.scope).map_or(0, |scope| scope.epoch);
         if fence.epoch < newest {
-            return Asked::Refuse(stale_epoch(fence, newest), false);
+            return Asked::Refuse(state.stale_epoch(fence, newest), false);
         }
         let known = state.slots.contains_key(&op);
         if !known && state.is_full(now_ms) {
@@ -246,7 +253,7 @@ impl JournalTable {
         let mut state = self.lock();
         let newest = state.epochs.get(&fence.scope).map_or(0, |scope| scope.epoch);
         if fence.epoch < newest {
-            return Err(stale_epoch(fence, newest));
+            return Err(state.stale_epoch(fence, newest));
         }
         state.raise_epoch(&fence.scope, fence.epoch);
         let slot = state
@@ -442,6 +449,13 @@ fn begun(op: OpId, fence: &Fence, digest: Digest, method: &str) -> Vec<u8> {
     let Fence { scope, epoch, .. } = fence.clone();
     let digest = digest.0.to_vec();
     Record::Begun { op, scope, epoch, digest, method: method.to_owned() }.encode()
+}
+
+impl State {
+    fn stale_epoch(&mut self, fence: &Fence, newest: u64) -> WireError {
+        self.stale_epochs_refused += 1;
+        stale_epoch(fence, newest)
+    }
 }
 
 fn stale_epoch(fence: &Fence, newest: u64) -> WireError {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! service ── machine (pure: what next)
+//!    │ next ──► servers (which one of the deployment)
 //!    │ dial ──► address, transport (TLS, pin), fault (what is wrong)
 //!    │ renew ─► join (late renewal)
 //!    └ session: hello ─► calls ──► Dispatch
@@ -17,6 +18,7 @@ mod dial;
 mod fault;
 mod join;
 mod machine;
+mod servers;
 mod service;
 mod session;
 mod status;

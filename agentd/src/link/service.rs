@@ -20,6 +20,7 @@ use super::dial::dial;
 use super::fault::Fault;
 use super::join::{renew_late, target};
 use super::machine::{LinkEffect, LinkEvent, LinkMachine};
+use super::servers::Servers;
 use super::session::{HANDLERS_MAX, Session, SessionParts};
 use super::status::{FaultView, LinkHandle, LinkState, LinkStatus};
 use super::transport::link_config;
@@ -62,6 +63,8 @@ pub struct LinkService<D> {
     connection: Arc<Mutex<Option<Connection>>>,
     notices: mpsc::Receiver<DaemonNotice>,
     session: Option<Session>,
+    /// None until the first dial: an address that cannot be read is said then.
+    servers: Option<Servers>,
 }
 
 impl<D: Dispatch> LinkService<D> {
@@ -92,6 +95,7 @@ impl<D: Dispatch> LinkService<D> {
             connection,
             notices,
             session: None,
+            servers: None,
         };
         (service, handle)
     }
@@ -136,6 +140,7 @@ impl<D: Dispatch> LinkService<D> {
             Ok(session) => {
                 let skew_ms = session.welcome.now_ms.saturating_sub(self.clock.now_ms());
                 let name = session.welcome.workspace_name.clone();
+                let server = session.server();
                 tracing::info!(workspace = %session.welcome.workspace_id, "connected");
                 if skew_ms.abs() > 60_000 {
                     tracing::warn!(skew_ms, "this machine's clock differs from the server's");
@@ -144,6 +149,7 @@ impl<D: Dispatch> LinkService<D> {
                     Some(session.connection());
                 self.show(LinkState::Connected, |status| {
                     status.workspace_name = name;
+                    status.server = server;
                     status.clock_skew_ms = Some(skew_ms);
                     status.fault = None;
                 });
@@ -158,14 +164,28 @@ impl<D: Dispatch> LinkService<D> {
         }
     }
 
-    async fn try_connect(&self) -> Result<Session, Fault> {
-        let enrolment = &self.options.enrolment;
-        let config = link_config(&self.options.key, enrolment, self.options.keep_alive)?;
-        let dialled = dial(&target(enrolment)?, &config).await?;
-        Session::open(dialled, &self.hello(), enrolment).await
+    async fn try_connect(&mut self) -> Result<Session, Fault> {
+        let config =
+            link_config(&self.options.key, &self.options.enrolment, self.options.keep_alive)?;
+        let servers = match &mut self.servers {
+            Some(servers) => servers,
+            none => {
+                none.insert(Servers::load(&self.options.identity, target(&self.options.enrolment)?))
+            }
+        };
+        let target = servers.next(&mut self.rng);
+        let dialled = dial(&target, &config).await?;
+        let session =
+            Session::open(dialled, &target, &self.hello(), &self.options.enrolment).await?;
+        if let Some(servers) = &mut self.servers {
+            servers.connected(&target);
+            learn(servers, session.welcome.servers.clone());
+        }
+        Ok(session)
     }
 
     async fn serve(&mut self, session: Session) -> LinkEvent {
+        let Some(servers) = &mut self.servers else { return LinkEvent::Stop };
         let parts = SessionParts {
             lifecycle: &self.lifecycle,
             ids: Arc::clone(&self.ids),
@@ -175,6 +195,8 @@ impl<D: Dispatch> LinkService<D> {
             identity: &self.options.identity,
             key: &self.options.key,
             enrolment: &mut self.options.enrolment,
+            servers,
+            keep_alive: self.options.keep_alive,
         };
         let fault = session.run(parts).await;
         *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -261,6 +283,14 @@ impl<D: Dispatch> LinkService<D> {
             status.certificate_ends_ms = self.options.enrolment.not_after_ms;
             change(status);
         });
+    }
+}
+
+/// Remembers what a server says of the others. The list is small and seldom changes, so the write
+/// may stand in the way for a moment.
+pub(super) fn learn(servers: &mut Servers, told: Vec<String>) {
+    if let Err(error) = servers.learn(told) {
+        tracing::warn!("the list of servers was not stored: {error}");
     }
 }
 

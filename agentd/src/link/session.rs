@@ -26,9 +26,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::call;
-use super::dial::Dialled;
+use super::dial::{Dialled, Target};
 use super::fault::Fault;
 use super::join::store;
+use super::servers::Servers;
+use super::service::learn;
 use crate::identity::{DeviceKey, Enrolment};
 
 /// Handlers that may run at once, with and without a caller.
@@ -45,6 +47,7 @@ const NOTICE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A link whose hello was answered.
 pub(super) struct Session {
     dialled: Dialled,
+    server: String,
     reader: FrameReader<RecvStream>,
     writer: FrameWriter<SendStream>,
     /// What the control plane said.
@@ -61,19 +64,23 @@ pub(super) struct SessionParts<'a, D> {
     pub(super) identity: &'a Path,
     pub(super) key: &'a DeviceKey,
     pub(super) enrolment: &'a mut Enrolment,
+    pub(super) servers: &'a mut Servers,
+    pub(super) keep_alive: Duration,
 }
 
 impl Session {
     /// Says hello on a fresh connection.
     pub(super) async fn open(
         dialled: Dialled,
+        target: &Target,
         hello: &Hello,
         enrolment: &Enrolment,
     ) -> Result<Self, Fault> {
         match timeout(HELLO_TIMEOUT, Self::say_hello(&dialled, hello)).await {
             Ok(Ok((reader, writer, welcome))) => {
                 check(&welcome, enrolment)?;
-                Ok(Self { dialled, reader, writer, welcome })
+                let server = format!("{}:{}", target.host, target.quic_port);
+                Ok(Self { dialled, server, reader, writer, welcome })
             }
             Ok(Err(fault)) => {
                 dialled.close().await;
@@ -109,19 +116,28 @@ impl Session {
         }
     }
 
+    /// Host and port of the server.
+    pub(super) fn server(&self) -> String {
+        self.server.clone()
+    }
+
     /// The connection, to ask for its round trip.
     pub(super) fn connection(&self) -> quinn::Connection {
         self.dialled.connection.clone()
     }
 
     /// Serves until the link ends; none: because the program stops.
-    pub(super) async fn run<D: Dispatch>(mut self, parts: SessionParts<'_, D>) -> Option<Fault> {
+    pub(super) async fn run<D: Dispatch>(
+        mut self,
+        mut parts: SessionParts<'_, D>,
+    ) -> Option<Fault> {
         let calls = CancellationToken::new();
         // Also when this future is dropped: whoever waits for a process must not wait on.
         let _gone = calls.clone().drop_guard();
         let soft = parts.lifecycle.soft();
         let connection = self.connection();
         let mut renewals = JoinSet::new();
+        let mut silence = Silence::new(&connection, parts.keep_alive);
         let mut renew_at = Instant::now() + self.renewal_pause(parts.enrolment);
         let fault = loop {
             tokio::select! {
@@ -133,7 +149,7 @@ impl Session {
                 Ok((send, receive)) = connection.accept_bi() => {
                     accept(send, receive, &parts, calls.child_token());
                 }
-                frame = self.reader.next() => match on_frame(frame.ok().flatten(), &parts) {
+                frame = self.reader.next() => match on_frame(frame.ok().flatten(), &mut parts) {
                     Ok(()) => {}
                     Err(fault) => break Some(connection.close_reason().map_or(fault, |reason| {
                         Fault::of_connection(&reason, self.dialled.address)
@@ -145,6 +161,11 @@ impl Session {
                 }
                 Some(renewed) = renewals.join_next() => {
                     renew_at = Instant::now() + take_renewed(renewed, parts.enrolment);
+                }
+                () = silence.too_long(&connection), if parts.servers.are_several() => {
+                    // It may come back, but another server is there now.
+                    let what = "the server is silent; another one is tried".to_owned();
+                    break Some(Fault::Lost { what });
                 }
             }
         };
@@ -172,6 +193,42 @@ impl Session {
     }
 }
 
+/// How long nothing was heard from the server. The transport answers our keep-alives, so a server
+/// that lives is never silent for two of them.
+struct Silence {
+    ticks: tokio::time::Interval,
+    limit: Duration,
+    heard: u64,
+    heard_at: Instant,
+}
+
+/// More than two keep-alives, for a way that is slow.
+const SILENCE_MARGIN: Duration = Duration::from_secs(1);
+
+impl Silence {
+    fn new(connection: &quinn::Connection, keep_alive: Duration) -> Self {
+        let mut ticks = tokio::time::interval(keep_alive);
+        // After a pause of this machine, what came meanwhile is heard first.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let heard = connection.stats().udp_rx.datagrams;
+        let limit = 2 * keep_alive + SILENCE_MARGIN;
+        Self { ticks, limit, heard, heard_at: Instant::now() }
+    }
+
+    /// Returns once nothing came for longer than the limit. Cancel-safe.
+    async fn too_long(&mut self, connection: &quinn::Connection) {
+        loop {
+            let at = self.ticks.tick().await;
+            let heard = connection.stats().udp_rx.datagrams;
+            if heard != self.heard {
+                (self.heard, self.heard_at) = (heard, at);
+            } else if at.saturating_duration_since(self.heard_at) > self.limit {
+                return;
+            }
+        }
+    }
+}
+
 fn check(welcome: &Welcome, enrolment: &Enrolment) -> Result<(), Fault> {
     if !(MINOR_MIN..=MINOR_MAX).contains(&welcome.minor) {
         let reason = format!("it chose 1.{}", welcome.minor);
@@ -185,7 +242,10 @@ fn check(welcome: &Welcome, enrolment: &Enrolment) -> Result<(), Fault> {
 }
 
 /// One frame of the hello stream: a notice. Its end is the end of the link.
-fn on_frame<D: Dispatch>(frame: Option<Frame>, parts: &SessionParts<'_, D>) -> Result<(), Fault> {
+fn on_frame<D: Dispatch>(
+    frame: Option<Frame>,
+    parts: &mut SessionParts<'_, D>,
+) -> Result<(), Fault> {
     let Some(Frame { kind: FrameKind::Message, body }) = frame else {
         return Err(Fault::Lost { what: "the stream of notices ended".to_owned() });
     };
@@ -197,6 +257,7 @@ fn on_frame<D: Dispatch>(frame: Option<Frame>, parts: &SessionParts<'_, D>) -> R
                 dispatch.acknowledged(op_ids).await;
             });
         }
+        Ok(ControlNotice::Servers { servers }) => learn(parts.servers, servers),
         Ok(ControlNotice::Stopping) => tracing::info!("the control plane is stopping"),
         // From a newer control plane, or not a notice at all: a hint that is not understood.
         Ok(ControlNotice::Unknown) | Err(_) => tracing::debug!("an unknown notice was ignored"),

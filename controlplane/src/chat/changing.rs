@@ -50,10 +50,10 @@ impl ChatService {
         message: MessageId,
         rewording: Rewording,
     ) -> Result<(ChatRow, MessageRow), StoreError> {
-        self.own(user, chat).await?;
+        let near = self.own(user, chat).await?.workspace_id;
         let this = self.clone();
         self.to_the_end(async move {
-            let seat = this.worker.seat();
+            let seat = this.worker.seat(near);
             let claim = seat.as_ref().map(|seat| seat.replica());
             let edited =
                 this.store.edit_message(chat, message, &rewording.message(), claim).await?;
@@ -98,10 +98,10 @@ impl ChatService {
     /// # Errors
     /// [`StoreError::Refused`]: it was not.
     pub async fn continue_turn(&self, user: UserId, chat: ChatId) -> Result<ChatRow, StoreError> {
-        self.own(user, chat).await?;
+        let near = self.own(user, chat).await?.workspace_id;
         let this = self.clone();
         self.to_the_end(async move {
-            let seat = this.worker.seat();
+            let seat = this.worker.seat(near);
             let claim = seat.as_ref().map(|seat| seat.replica());
             let acted = this.store.continue_turn(chat, claim).await?;
             this.seated(seat, acted.acquired);

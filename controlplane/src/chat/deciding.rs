@@ -218,8 +218,9 @@ impl ChatService {
             claim: None,
         };
         let (this, chat) = (self.clone(), ruling.chat);
+        let near = self.own(ruling.user, chat).await?.workspace_id;
         let row = self.to_the_end(async move {
-            let seat = this.worker.seat();
+            let seat = this.worker.seat(near);
             decide.claim = seat.as_ref().map(|seat| seat.replica());
             let acted = this.store.decide(chat, &decide).await?;
             shared::fault::pass("a1 decided").await;
@@ -241,10 +242,10 @@ impl ChatService {
         chat: ChatId,
         results: Vec<(String, Value, bool)>,
     ) -> Result<ChatRow, StoreError> {
-        self.own(user, chat).await?;
+        let near = self.own(user, chat).await?.workspace_id;
         let this = self.clone();
         self.to_the_end(async move {
-            let seat = this.worker.seat();
+            let seat = this.worker.seat(near);
             let claim = seat.as_ref().map(|seat| seat.replica());
             let acted = this.store.client_results(chat, user, &results, claim).await?;
             shared::fault::pass("a1 decided").await;

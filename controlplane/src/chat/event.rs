@@ -391,6 +391,9 @@ pub struct ChatHead {
     pub status: ChatStatus,
     /// Whether it is archived.
     pub archived: bool,
+    /// Its place in the queue, from 1, while it waits because as many chats run as may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_position: Option<u32>,
     /// Raised once by every change.
     pub snapshot_version: i64,
     /// When it was made.

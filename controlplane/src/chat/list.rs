@@ -162,6 +162,11 @@ impl Inbox {
         });
     }
 
+    /// Hints were lost.
+    pub(super) fn note_all(&self) {
+        self.note(|pending| pending.overflowed = true);
+    }
+
     fn note(&self, add: impl FnOnce(&mut Pending)) {
         {
             let mut pending = self.lock();
@@ -226,6 +231,7 @@ mod tests {
                 workspace_id: None,
                 status: ChatStatus::Waiting,
                 archived: false,
+                queue_position: None,
                 snapshot_version: 1,
                 created_at: Timestamp(0),
                 updated_at: Timestamp(0),

@@ -30,6 +30,7 @@ mod stored;
 pub mod stored_models;
 pub mod stored_results;
 pub mod stream;
+pub mod telling;
 #[cfg(test)]
 mod tests;
 mod title;

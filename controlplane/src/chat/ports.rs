@@ -83,6 +83,12 @@ pub trait ToolRunner: Send + Sync + 'static {
         None
     }
 
+    /// Whether the workspace is as near to this replica as to any other: its calls take no way over
+    /// another one. Not so, the chat is better driven there.
+    fn is_near(&self, _: WorkspaceId) -> bool {
+        true
+    }
+
     /// Waits until the workspace can be asked (again). Cancel safe.
     async fn reachable(&self, workspace: WorkspaceId);
 

@@ -95,7 +95,7 @@ impl ChatService {
         let this = self.clone();
         self.to_the_end(async move {
             shared::fault::pass("w0 asked").await;
-            let seat = this.worker.seat();
+            let seat = this.worker.seat(begin.workspace_id);
             let (title, title_source) = match begin.title {
                 Some(title) => (title, TitleSource::User),
                 None => (title::from_first_words(&begin.content), TitleSource::FirstWords),
@@ -132,10 +132,10 @@ impl ChatService {
         chat: ChatId,
         say: Say,
     ) -> Result<(ChatRow, Delivery), StoreError> {
-        self.own(user, chat).await?;
+        let near = self.own(user, chat).await?.workspace_id;
         let this = self.clone();
         self.to_the_end(async move {
-            let seat = this.worker.seat();
+            let seat = this.worker.seat(near);
             let send = SendMessage {
                 message: said(say.content, say.model_id, say.effort),
                 busy: say.busy,
@@ -174,10 +174,10 @@ impl ChatService {
         chat: ChatId,
         item: QueueId,
     ) -> Result<ChatRow, StoreError> {
-        self.own(user, chat).await?;
+        let near = self.own(user, chat).await?.workspace_id;
         let this = self.clone();
         self.to_the_end(async move {
-            let seat = this.worker.seat();
+            let seat = this.worker.seat(near);
             let claim = seat.as_ref().map(|seat| seat.replica());
             let (row, acquired) = this.store.promote_queued(chat, item, claim).await?;
             this.seated(seat, acquired);

@@ -19,7 +19,7 @@ impl ChatReader for ChatStore {
     }
 
     async fn head(&self, chat: ChatId, owner: UserId) -> Result<Option<ChatHead>, ReadError> {
-        match Self::head(self, chat).await {
+        match self.head_in_queue(chat).await {
             Ok(row) => Ok(row.filter(|row| row.owner_id == owner).map(|row| row.head())),
             Err(error) => Err(ReadError(Box::new(error))),
         }

@@ -108,6 +108,10 @@ impl ToolRunner for WorkspaceTools {
         self.fleet.presence(workspace).rtt
     }
 
+    fn is_near(&self, workspace: WorkspaceId) -> bool {
+        !self.fleet.is_elsewhere(workspace)
+    }
+
     async fn reachable(&self, workspace: WorkspaceId) {
         self.fleet.workspace(workspace).connected().await;
     }
@@ -135,7 +139,8 @@ impl ToolRunner for WorkspaceTools {
         loop {
             let now = *changes.borrow_and_update();
             for workspace in self.fleet.changed_since(seen) {
-                if self.fleet.presence(workspace).connected
+                // Of a daemon elsewhere it is the other replica's to do.
+                if self.fleet.is_here(workspace)
                     && let Err(error) = self.acknowledge_stored(store, workspace).await
                 {
                     tracing::warn!(workspace.id = %workspace,

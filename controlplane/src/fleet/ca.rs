@@ -16,10 +16,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use shared::ids::WorkspaceId;
+use shared::ids::{ReplicaId, WorkspaceId};
 use shared::protocol::SERVER_NAME;
 
 use super::device::{DeviceKeyHash, workspace_uri};
+use super::peers::replica_uri;
 use crate::secrets::{Place, SecretBox, UnsealError};
 use crate::store::{SettingsStore, StoreError};
 
@@ -158,6 +159,24 @@ impl CertificateAuthority {
             .signed_by(&request.key, &self.issuer)
             .expect("an own key signs a fixed certificate");
         SignedDevice { der: certificate.der().to_vec(), not_after_ms }
+    }
+
+    /// A fresh key and certificate with which a replica asks others, for one of its leases.
+    #[must_use]
+    pub fn sign_replica(
+        &self,
+        replica: ReplicaId,
+        now_ms: i64,
+    ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = new_key();
+        let mut params = leaf(&replica.to_string(), now_ms, now_ms.saturating_add(SERVER_LIFE_MS));
+        let uri = replica_uri(replica).try_into().expect("an id is ASCII");
+        params.subject_alt_names = vec![SanType::URI(uri)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate =
+            params.signed_by(&key, &self.issuer).expect("an own key signs a fixed certificate");
+        let chain = vec![certificate.der().clone(), self.certificate.clone()];
+        (chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into())
     }
 
     /// A fresh key and certificate for this replica's listener, leaf first, then the CA.

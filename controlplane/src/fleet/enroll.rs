@@ -93,6 +93,9 @@ impl Enrolment {
         tracing::info!(workspace = %row.id, device = %key, "a daemon joined");
         // A daemon that had the place before is out from now on.
         self.fleet.revoke(row.id);
+        if let Some(directory) = self.fleet.directory() {
+            directory.revoked(row.id).await.map_err(not_now)?;
+        }
         Ok(self.sign(&request, &row))
     }
 

@@ -26,6 +26,7 @@ use tokio::time::{Instant, timeout};
 
 use super::ca::CertificateAuthority;
 use super::enroll::Enrolment;
+use super::peers::{ALPN_REPLICA, Door};
 use super::registry::Fleet;
 use super::session::Sessions;
 use super::tls::{TransportOptions, server_config};
@@ -78,6 +79,8 @@ pub struct ListenerParts {
     pub fleet: Fleet,
     /// Who we are, for daemons.
     pub replica_id: ReplicaId,
+    /// Where other replicas come in; none: there are no others.
+    pub door: Option<Door>,
 }
 
 /// Why the listener cannot be opened. The message completes "could not listen for daemons: …".
@@ -109,14 +112,27 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Opens the socket. Call from within the runtime.
+    /// Opens the socket that daemons send to.
+    pub fn socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+        socket(address)
+    }
+
+    /// Opens the socket and listens on it. Call from within the runtime.
     pub fn bind(options: ListenerOptions, parts: ListenerParts) -> Result<Self, ListenError> {
+        let address = options.address;
+        let opened = socket(address).map_err(|source| ListenError::Socket { address, source })?;
+        Self::over(opened, options, parts)
+    }
+
+    /// Listens on a socket that is open. Call from within the runtime.
+    pub fn over(
+        socket: std::net::UdpSocket,
+        options: ListenerOptions,
+        parts: ListenerParts,
+    ) -> Result<Self, ListenError> {
         let config = server_config(&parts.ca, options.transport, parts.clock.now_ms())?;
-        let endpoint = socket(options.address)
-            .and_then(|socket| {
-                let runtime = Arc::new(quinn::TokioRuntime);
-                Endpoint::new(parts.ca.endpoint_config(), Some(config), socket, runtime)
-            })
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = Endpoint::new(parts.ca.endpoint_config(), Some(config), socket, runtime)
             .map_err(|source| ListenError::Socket { address: options.address, source })?;
         let enrolment = Enrolment {
             store: parts.store.clone(),
@@ -193,11 +209,12 @@ impl Listener {
         let sessions = Arc::clone(&self.sessions);
         let enrolments = Arc::clone(&self.enrolments);
         let failures = Arc::clone(&self.failures);
+        let door = self.parts.door.clone();
         self.parts.lifecycle.spawn_serving("fleet.link", async move {
             let connected = timeout(HANDSHAKE_TIMEOUT, connecting).await;
             drop(permit);
             match connected {
-                Ok(Ok(connection)) => serve(&sessions, &enrolments, connection).await,
+                Ok(Ok(connection)) => serve(&sessions, &enrolments, door, connection).await,
                 Ok(Err(error)) => note(&failures, &error),
                 Err(_) => note(&failures, &ConnectionError::TimedOut),
             }
@@ -213,7 +230,12 @@ impl Listener {
     }
 }
 
-async fn serve(sessions: &Sessions, enrolments: &Semaphore, connection: Connection) {
+async fn serve(
+    sessions: &Sessions,
+    enrolments: &Semaphore,
+    door: Option<Door>,
+    connection: Connection,
+) {
     let alpn = connection
         .handshake_data()
         .and_then(|data| data.downcast::<HandshakeData>().ok())
@@ -222,6 +244,11 @@ async fn serve(sessions: &Sessions, enrolments: &Semaphore, connection: Connecti
         match enrolments.try_acquire() {
             Ok(_permit) => sessions.enrolment.serve(connection).await,
             Err(_) => connection.close(CloseCode::Busy.value().into(), b"busy: try again"),
+        }
+    } else if alpn.as_deref() == Some(ALPN_REPLICA) {
+        match door {
+            Some(door) => door.serve(connection).await,
+            None => connection.close(CloseCode::AuthFailed.value().into(), b"no other replicas"),
         }
     } else {
         // TLS let no other protocol through.

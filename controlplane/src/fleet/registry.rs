@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::acknowledge::Acknowledgements;
 use super::client::WorkspaceLink;
+use super::directory::Directory;
 use super::presence::Presence;
 
 /// Streams that may be held for long: followers, and waits for a process to end.
@@ -42,6 +43,7 @@ struct Shared {
     ids: Arc<dyn IdSource>,
     entries: Mutex<HashMap<WorkspaceId, Arc<Entry>>>,
     changes: watch::Sender<u64>,
+    directory: OnceLock<Directory>,
 }
 
 /// One workspace.
@@ -65,7 +67,9 @@ pub(super) struct Current {
     /// Calls in flight hold a token of it.
     pub(super) calls: TaskTracker,
     why: Arc<OnceLock<CloseCode>>,
-    epoch: u64,
+    pub(super) epoch: u64,
+    /// Whether the daemon is connected to this replica, and not to another one.
+    is_here: bool,
 }
 
 impl Current {
@@ -93,7 +97,15 @@ impl Fleet {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Self {
         let (changes, _) = watch::channel(0);
-        Self { shared: Arc::new(Shared { clock, ids, entries: Mutex::default(), changes }) }
+        Self {
+            shared: Arc::new(Shared {
+                clock,
+                ids,
+                entries: Mutex::default(),
+                changes,
+                directory: OnceLock::new(),
+            }),
+        }
     }
 
     /// The way to a workspace, connected or not. The caller has checked that it exists.
@@ -154,9 +166,86 @@ impl Fleet {
         }
     }
 
+    /// From now on links are claimed in a directory that other replicas read. Once.
+    pub fn share_through(&self, directory: Directory) {
+        let _ = self.shared.directory.set(directory);
+    }
+
+    /// Where links are claimed; none: nobody else needs to know them.
+    pub(super) fn directory(&self) -> Option<&Directory> {
+        self.shared.directory.get()
+    }
+
+    /// Whether the workspace's daemon is connected to this replica.
+    #[must_use]
+    pub fn is_here(&self, id: WorkspaceId) -> bool {
+        self.link_epoch(id).is_some_and(|(_, is_here)| is_here)
+    }
+
+    /// Whether the workspace's daemon is connected, and to another replica.
+    #[must_use]
+    pub fn is_elsewhere(&self, id: WorkspaceId) -> bool {
+        self.link_epoch(id).is_some_and(|(_, is_here)| !is_here)
+    }
+
+    /// The epoch of the current link, and whether it is this replica's.
+    pub(super) fn link_epoch(&self, id: WorkspaceId) -> Option<(u64, bool)> {
+        let entry = lock(&self.shared.entries).get(&id).cloned()?;
+        let current = entry.current()?;
+        Some((current.epoch, current.is_here))
+    }
+
+    /// Every current link: the workspace, the epoch, and whether it is this replica's.
+    pub(super) fn links(&self) -> Vec<(WorkspaceId, u64, bool)> {
+        let entries: Vec<Arc<Entry>> = lock(&self.shared.entries).values().cloned().collect();
+        let of = |entry: Arc<Entry>| {
+            entry.current().map(|current| (entry.id, current.epoch, current.is_here))
+        };
+        entries.into_iter().filter_map(of).collect()
+    }
+
+    /// The link of this replica with exactly this epoch.
+    pub(super) fn here(&self, id: WorkspaceId, epoch: u64) -> Option<Current> {
+        let entry = lock(&self.shared.entries).get(&id).cloned()?;
+        entry.current().filter(|current| current.is_here && current.epoch == epoch)
+    }
+
+    /// Where to take what the daemon must be told, while its link is the one with this epoch.
+    pub(super) fn acknowledgements(
+        &self,
+        id: WorkspaceId,
+        epoch: u64,
+    ) -> Option<(Arc<Entry>, Current)> {
+        let entry = lock(&self.shared.entries).get(&id).cloned()?;
+        let current = entry.current().filter(|current| current.epoch == epoch)?;
+        Some((entry, current))
+    }
+
+    /// Ends the links of this replica's own, as [`CloseCode::Stopping`]: their daemons look for
+    /// another one.
+    pub(super) fn send_away(&self) {
+        let entries: Vec<Arc<Entry>> = lock(&self.shared.entries).values().cloned().collect();
+        for entry in entries {
+            let mine = lock(&entry.current).take_if(|current| current.is_here);
+            if let Some(current) = mine {
+                current.end(CloseCode::Stopping);
+                self.shared.show_lost(&entry);
+            }
+        }
+    }
+
+    /// As [`attach`](Self::attach), for a link that another replica holds.
+    pub(super) fn attach_elsewhere(&self, link: NewLink) -> Option<Attachment> {
+        self.attach_as(link, false)
+    }
+
     /// Makes `link` the current one unless a newer one is. The older one is told to go.
     #[must_use]
     pub fn attach(&self, link: NewLink) -> Option<Attachment> {
+        self.attach_as(link, true)
+    }
+
+    fn attach_as(&self, link: NewLink, is_here: bool) -> Option<Attachment> {
         let entry = self.entry(link.workspace_id);
         let newest = Current {
             streams: link.streams,
@@ -167,6 +256,7 @@ impl Fleet {
             calls: TaskTracker::new(),
             why: Arc::default(),
             epoch: link.epoch,
+            is_here,
         };
         {
             let mut current = lock(&entry.current);
@@ -292,6 +382,12 @@ impl Attachment {
         if self.is_current() {
             self.shared.show_lost(&self.entry);
         }
+    }
+
+    /// The link's epoch.
+    #[must_use]
+    pub(super) fn epoch(&self) -> u64 {
+        self.link.epoch
     }
 
     /// Waits for operations to acknowledge and takes up to 1,000 of them. Cancel-safe.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use quinn::{Connection, RecvStream, SendStream};
 use rustls::pki_types::CertificateDer;
 use shared::clock::Clock;
-use shared::ids::ReplicaId;
+use shared::ids::{ReplicaId, WorkspaceId};
 use shared::lifecycle::Lifecycle;
 use shared::limits::{HELLO_TIMEOUT, KEEP_ALIVE, LINK_IDLE_TIMEOUT};
 use shared::protocol::close::CloseCode;
@@ -36,6 +36,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::device::DeviceIdentity;
+use super::directory::Directory;
 use super::enroll::{Enrolment, unsupported};
 use super::hello::{check_hello, choose_minor};
 use super::registry::{Attachment, NewLink};
@@ -97,7 +98,7 @@ impl Sessions {
             Ok(minor) => minor,
             Err(error) => return Err(hello_stream.refuse(error).await),
         };
-        let epoch = self.next_epoch();
+        let epoch = self.claim(row.id, &hello).await?;
         let welcome = Welcome {
             minor,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -106,6 +107,7 @@ impl Sessions {
             workspace_name: row.name,
             link_epoch: epoch,
             now_ms: self.clock.now_ms(),
+            servers: self.servers(),
         };
         let written = hello_stream.writer.write(&Frame::message(&Reply::Ok(welcome))).await;
         written.map_err(|_| Closing::of(CloseCode::Done))?;
@@ -114,6 +116,9 @@ impl Sessions {
         let link = NewLink { workspace_id: row.id, epoch, hello, streams };
         let attachment = self.enrolment.fleet.attach(link);
         let attachment = attachment.ok_or_else(|| Closing::of(CloseCode::Displaced))?;
+        if let Some(directory) = self.enrolment.fleet.directory() {
+            directory.attached(device.workspace);
+        }
         attachment.saw_round_trip(connection.rtt());
         Ok(Session { connection: connection.clone(), device, seen, hello_stream, attachment })
     }
@@ -138,6 +143,24 @@ impl Sessions {
         let current = |row: &WorkspaceRow| row.device_spki.as_deref() == Some(device.key.as_str());
         let row = row.filter(current).ok_or_else(|| failed("revoked"))?;
         Ok((device, row))
+    }
+
+    /// The servers of the deployment, for daemons; empty: nobody says.
+    fn servers(&self) -> Vec<String> {
+        let directory = self.enrolment.fleet.directory();
+        directory.map(Directory::daemon_addresses).unwrap_or_default()
+    }
+
+    /// The link's epoch: the directory's where there is one.
+    async fn claim(&self, workspace: WorkspaceId, hello: &Hello) -> Result<u64, Closing> {
+        let Some(directory) = self.enrolment.fleet.directory() else {
+            return Ok(self.next_epoch());
+        };
+        directory.claim(workspace, hello).await.map_err(|error| {
+            tracing::warn!(workspace.id = %workspace, error = &error as &dyn std::error::Error,
+                "a daemon's link was not claimed");
+            Closing::new(CloseCode::Busy, ErrorCode::Busy, &error.to_string())
+        })
     }
 
     /// Rises within this process, and over restarts as the wall clock does.
@@ -237,6 +260,7 @@ impl Session {
         let mut calls = JoinSet::new();
         let mut probe = Probe::new(&self.connection);
         let mut ticks = tokio::time::interval(KEEP_ALIVE);
+        let mut living = sessions.enrolment.fleet.directory().map(Directory::living);
         let closing = loop {
             tokio::select! {
                 biased;
@@ -258,6 +282,12 @@ impl Session {
                 op_ids = self.attachment.next_acknowledgements() => {
                     self.tell(&ControlNotice::Acknowledged { op_ids }).await;
                 }
+                () = changed(&mut living) => {
+                    let servers = sessions.servers();
+                    if !servers.is_empty() {
+                        self.tell(&ControlNotice::Servers { servers }).await;
+                    }
+                }
                 _ = ticks.tick() => {
                     if probe.look(&self.connection, &self.attachment) {
                         self.tell(&ControlNotice::Acknowledged { op_ids: Vec::new() }).await;
@@ -265,9 +295,17 @@ impl Session {
                 }
             }
         };
+        // Before the database is written: it may not answer, and the daemon shall look elsewhere.
+        self.connection.close(closing.code.value().into(), closing.reason.as_bytes());
         // A stop of this program is no news of the daemon.
         if !soft.is_cancelled() {
             let _ = workspaces.last_seen(self.device.workspace).await;
+        }
+        if let Some(directory) = sessions.enrolment.fleet.directory() {
+            let epoch = self.attachment.epoch();
+            // Out of the table before it is out of the directory: nobody is sent here in vain.
+            drop(self.attachment);
+            directory.lost(self.device.workspace, epoch).await;
         }
         closing
     }
@@ -312,6 +350,16 @@ impl Session {
         let _ = timeout(DRAIN_TIMEOUT, self.attachment.calls_done()).await;
         Closing { code: CloseCode::Stopping, reason: "shutting_down: restarting".to_owned() }
     }
+}
+
+/// Waits for a change; for ever, if there will be none.
+async fn changed<T>(watched: &mut Option<tokio::sync::watch::Receiver<T>>) {
+    if let Some(watched) = watched
+        && watched.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn displaced(code: CloseCode) -> Closing {

@@ -165,6 +165,7 @@ impl Walk<'_> {
                 .collect::<Option<Vec<_>>>()
                 .map(Raw::List),
             (Kind::List, _) => None,
+            (Kind::Count, DeValue::Integer(number)) => Some(Raw::Text(number.to_string())),
             (_, DeValue::String(text)) => Some(Raw::Text(text.to_string())),
             _ => None,
         };

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::chat::worker::LEASE_BOUNDS;
-use crate::store::DatabaseUrl;
+use crate::store::chats::RunningLimits;
+use crate::store::{DatabaseUrl, ReplicaAddresses};
 
 pub use error::{OptionError, OptionErrors, Origin, nearest};
 pub use layer::{Found, Raw};
@@ -61,6 +62,10 @@ pub struct Options {
     pub session_lifetime: Duration,
     /// How long a replica owns its chats without renewing.
     pub replica_lease: Duration,
+    /// Where this server is reached, as others are told.
+    pub addresses: ReplicaAddresses,
+    /// How many chats run at once.
+    pub running: RunningLimits,
     /// How long running work may take to end.
     pub shutdown_grace: Duration,
 }
@@ -193,6 +198,8 @@ fn check(found: &Found) -> Result<(), String> {
         Kind::List => true,
         Kind::Text | Kind::Secret | Kind::Path => !text.is_empty() && !text.contains('\0'),
         Kind::Address => text.parse::<SocketAddr>().is_ok(),
+        Kind::Place => is_place(text),
+        Kind::Count => count(text).is_some(),
         Kind::Origin => is_origin(text),
         Kind::Duration => duration(text).is_some(),
         Kind::Bytes => bytes(text).is_some(),
@@ -238,6 +245,14 @@ fn typed(resolved: &Resolved) -> Options {
         master_key_file: text("secrets.master_key_file").map(PathBuf::from),
         session_lifetime: time("login.session_lifetime"),
         replica_lease: time("replica.lease"),
+        addresses: ReplicaAddresses {
+            replicas: text("replica.address"),
+            daemons: text("quic.public_address"),
+        },
+        running: RunningLimits {
+            deployment: text("chats.running_max").as_deref().and_then(count),
+            user: text("chats.running_max_per_user").as_deref().and_then(count),
+        },
         shutdown_grace: time("shutdown.grace"),
     }
 }
@@ -253,6 +268,24 @@ fn list(found: Option<&Found>) -> Vec<String> {
         }
         None => Vec::new(),
     }
+}
+
+fn is_place(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_named = inner.is_none() && host.contains(':');
+        let host = inner.unwrap_or(host);
+        !host.is_empty()
+            && host.len() <= 253
+            && host.chars().all(plain)
+            && !is_named
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
+}
+
+fn count(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|count| (1..=1_000_000).contains(count))
 }
 
 fn is_origin(text: &str) -> bool {

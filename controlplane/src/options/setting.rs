@@ -28,6 +28,10 @@ pub enum Kind {
     Path,
     /// `host:port` with a numeric host.
     Address,
+    /// `host:port`; the host may be a name.
+    Place,
+    /// A number from 1 on.
+    Count,
     /// `http://…` or `https://…` without a path.
     Origin,
     /// A list of texts; in the environment with commas.
@@ -48,6 +52,8 @@ impl Kind {
             Self::Text | Self::Secret => "a text".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Address => "an address with a port such as \"127.0.0.1:7070\"".to_owned(),
+            Self::Place => "a host and a port such as \"replica-1:7443\"".to_owned(),
+            Self::Count => "a number from 1 to 1000000".to_owned(),
             Self::Origin => "an address such as \"https://holdfast.example\"".to_owned(),
             Self::List => "a list of texts such as [\"one\", \"two\"]".to_owned(),
             Self::Duration => {
@@ -136,6 +142,12 @@ pub const SETTINGS: &[Setting] = &[
         doc: "Where daemons connect, over UDP.",
     },
     Setting {
+        path: "quic.public_address",
+        kind: Kind::Place,
+        default: None,
+        doc: "Where daemons reach this server, host:port; told to every daemon, so that it finds another server when one is gone. None: the address of quic.listen, unless that is any address.",
+    },
+    Setting {
         path: "database.url",
         kind: Kind::Secret,
         default: None,
@@ -158,6 +170,24 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Duration,
         default: Some("10s"),
         doc: "How long a replica owns its chats without renewing, 1s to 300s: so soon another takes over.",
+    },
+    Setting {
+        path: "replica.address",
+        kind: Kind::Place,
+        default: None,
+        doc: "Where other servers on the same Postgres reach this one over UDP, host:port. None: the address of quic.listen, or the one with which the database is reached.",
+    },
+    Setting {
+        path: "chats.running_max",
+        kind: Kind::Count,
+        default: None,
+        doc: "Chats that run at once in the whole deployment; more wait in a queue. None: no limit.",
+    },
+    Setting {
+        path: "chats.running_max_per_user",
+        kind: Kind::Count,
+        default: None,
+        doc: "Chats of one user that run at once; more wait in a queue. None: no limit.",
     },
     Setting {
         path: "shutdown.grace",

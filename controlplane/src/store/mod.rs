@@ -26,6 +26,7 @@ mod setup_tokens;
 mod traces;
 mod usage;
 mod users;
+mod wakes;
 mod workspaces;
 
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub use setup_tokens::SetupTokenStore;
 pub use traces::{SPANS_PER_CHAT, SpanKind, SpanRow, SpanStatus, TraceStore, TraceWrite};
 pub use usage::{UsageEntry, UsagePurpose, UsageStore, UsageSum};
 pub use users::{NewUser, UserRole, UserRow, UserStore};
+pub use wakes::{WakeStore, Wakes};
 pub use workspaces::{NewWorkspace, Seen, WorkspaceRow, WorkspaceStore};
 
 /// Every statement of the store, for the test that prepares them on both databases.
@@ -119,6 +121,8 @@ pub struct Store {
     pub traces: TraceStore,
     /// What model calls used.
     pub usage: UsageStore,
+    /// Hints between replicas.
+    pub wakes: WakeStore,
     base: Base,
 }
 
@@ -144,6 +148,7 @@ impl Store {
             audit: AuditStore::new(base.clone()),
             traces: TraceStore::new(base.clone()),
             usage: UsageStore::new(base.clone()),
+            wakes: WakeStore::new(base.clone()),
             base,
         }
     }

@@ -64,4 +64,8 @@ pub struct Welcome {
     pub link_epoch: u64,
     /// Unix milliseconds by the control plane's wall clock.
     pub now_ms: i64,
+    /// `host:port` of every server of the deployment, this one too, at most 64; empty: only the
+    /// address that the daemon knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
 }

@@ -37,6 +37,11 @@ pub enum ControlNotice {
     },
     /// The control plane is ending; reconnect with jitter.
     Stopping,
+    /// The servers of the deployment are others now; as in the welcome.
+    Servers {
+        /// `host:port` of each, at most 64.
+        servers: Vec<String>,
+    },
     /// From a newer control plane.
     #[serde(other)]
     Unknown,

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shared::ids::ChatId;
 use tokio::sync::watch;
 
-use super::{Episode, EpisodeKey, Piece, Walk};
+use super::mirror::{Mirror, Source};
+use super::{EntryCopy, Episode, EpisodeCopy, EpisodeKey, Piece, Walk};
 use crate::chat::content::StoredPart;
 
 /// Every chat that has a running episode or a viewer. Cheap to clone.
@@ -29,6 +30,18 @@ impl Hub {
         let channel = self.join(chat);
         let turnover = channel.replace(Some(Episode::new(key, epoch)));
         EpisodeWriter { channel, turnover }
+    }
+
+    /// The chat's preview as other replicas are told it.
+    #[must_use]
+    pub fn source(&self, chat: ChatId) -> Source {
+        Source::new(self.join(chat))
+    }
+
+    /// The chat's preview as it is filled from another replica.
+    #[must_use]
+    pub fn mirror(&self, chat: ChatId) -> Mirror {
+        Mirror::new(self.join(chat))
     }
 
     /// The chat's channel, kept while the answer lives.
@@ -84,8 +97,18 @@ pub(in crate::chat) struct Channel {
 #[derive(Default)]
 struct State {
     episode: Option<Episode>,
+    /// The episode is another replica's.
+    is_copy: bool,
     turnover: u64,
     published_bytes: u64,
+}
+
+/// Whether a copy was begun.
+pub(super) enum Copied {
+    /// With this turnover.
+    Now(u64),
+    /// A newer owner's episode is open.
+    NotHere,
 }
 
 /// What a viewer finds in the channel at one moment.
@@ -134,11 +157,77 @@ impl Channel {
         let turnover = {
             let mut state = lock(&self.state);
             state.episode = episode;
+            state.is_copy = false;
             state.turnover += 1;
             state.turnover
         };
         self.news.send_replace(());
         turnover
+    }
+
+    pub(super) fn copy_since(
+        &self,
+        has: EpisodeKey,
+        seq: u64,
+        max_bytes: usize,
+    ) -> Option<EpisodeCopy> {
+        let state = lock(&self.state);
+        let episode = state.episode.as_ref().filter(|_| !state.is_copy)?;
+        let known = episode.key() == has;
+        let mut copy = episode.copy_since(if known { seq } else { episode.floor() }, max_bytes);
+        copy.reset |= !known;
+        Some(copy)
+    }
+
+    pub(super) fn begin_copy(&self, key: EpisodeKey, floor: u64) -> Copied {
+        let turnover = {
+            let mut state = lock(&self.state);
+            let of_newer = |open: &Episode| open.floor() >> 32 > floor >> 32;
+            let of_here = |open: &Episode| open.floor() >> 32 == floor >> 32 && !state.is_copy;
+            if state.episode.as_ref().is_some_and(|open| of_newer(open) || of_here(open)) {
+                return Copied::NotHere;
+            }
+            state.episode = Some(Episode::copy_of(key, floor));
+            state.is_copy = true;
+            state.turnover += 1;
+            state.turnover
+        };
+        self.news.send_replace(());
+        Copied::Now(turnover)
+    }
+
+    pub(super) fn absorb(&self, turnover: u64, entries: Vec<EntryCopy>) -> bool {
+        let mut state = lock(&self.state);
+        if state.turnover != turnover {
+            return false;
+        }
+        let State { episode: Some(episode), published_bytes, .. } = &mut *state else {
+            return false;
+        };
+        for entry in entries {
+            *published_bytes += episode.absorb(entry) as u64;
+        }
+        drop(state);
+        self.news.send_replace(());
+        true
+    }
+
+    pub(super) fn copied(&self, turnover: u64) -> Option<(EpisodeKey, u64)> {
+        let state = lock(&self.state);
+        let ours = state.episode.as_ref().filter(|_| state.turnover == turnover)?;
+        Some((ours.key(), ours.last_seq()))
+    }
+
+    pub(super) fn close_copy(&self, turnover: u64) {
+        {
+            let mut state = lock(&self.state);
+            if state.turnover != turnover || !state.is_copy {
+                return;
+            }
+            state.episode = None;
+            state.turnover += 1;
+        }
+        self.news.send_replace(());
     }
 }
 

@@ -146,6 +146,7 @@ mod tests {
             forked_from: None,
             last_seq: 1,
             runnable_since_ms: None,
+            queue_position: None,
             created_at_ms: 0,
             updated_at_ms: 0,
         }

@@ -17,11 +17,12 @@
 //! A reader that falls behind is sent merged text. One that does not read at all is closed, see
 //! [`Lag`]. Either resumes exactly from its cursor.
 
+mod following;
 mod lag;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use shared::clock::Clock;
@@ -47,6 +48,11 @@ const READ_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Reads in a row that may fail before the stream gives up.
 const READ_RETRIES: u32 = 30;
 
+/// Longest wait for the preview of a chat that another replica drives, before the stream says that
+/// it is complete all the same.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(1);
+
+pub use following::{Following, Relays};
 pub use lag::Lag;
 
 /// Why a stream ended.
@@ -67,13 +73,19 @@ pub struct Streams {
     hints: Hints,
     reader: Arc<dyn ChatReader>,
     clock: Arc<dyn Clock>,
+    relays: Arc<OnceLock<Arc<dyn Relays>>>,
 }
 
 impl Streams {
     /// Over `reader`, woken by `hints`, with the previews of `hub`.
     #[must_use]
     pub fn new(hub: Hub, hints: Hints, reader: Arc<dyn ChatReader>, clock: Arc<dyn Clock>) -> Self {
-        Self { hub, hints, reader, clock }
+        Self { hub, hints, reader, clock, relays: Arc::default() }
+    }
+
+    /// From now on viewers also see the previews of chats that other replicas drive. Once.
+    pub fn relay_through(&self, relays: Arc<dyn Relays>) {
+        let _ = self.relays.set(relays);
     }
 
     /// Follows `chat` from `cursor`, or from the beginning. The caller has checked that the viewer
@@ -90,6 +102,7 @@ impl Streams {
         // Before the first read, otherwise what happens in between is lost.
         let hint = self.hints.chat(chat);
         let channel = self.hub.join(chat);
+        let following = self.relays.get().map(|relays| relays.follow(chat));
         let news = channel.news();
         let start = Cursor::start(chat);
         let (place, invalid) = match cursor {
@@ -107,6 +120,8 @@ impl Streams {
             channel,
             place,
             handed: place,
+            following,
+            opened_at: now,
             known: None,
             outbox: VecDeque::new(),
             resync: invalid.then_some("cursor_invalid"),
@@ -128,6 +143,9 @@ pub struct Subscription {
     hint: watch::Receiver<()>,
     news: watch::Receiver<()>,
     channel: Joined,
+    /// Keeps the relay, where another replica may drive the chat.
+    following: Option<Following>,
+    opened_at: Instant,
     /// After the last event of the outbox, or the last one handed out.
     place: Cursor,
     /// After the last event that was handed out.
@@ -320,6 +338,19 @@ impl Subscription {
     /// Says that the snapshot is complete, or waits for anything new. Cancel safe.
     async fn rest(&mut self) {
         if !self.ready {
+            let give_up_at = self.opened_at + CATCH_UP_WAIT;
+            if let Some(following) = &mut self.following
+                && !following.has_caught_up()
+                && Instant::now() < give_up_at
+            {
+                tokio::select! {
+                    () = changed(&mut self.news) => {}
+                    () = changed(&mut self.hint) => self.row_due = true,
+                    () = following.caught_up() => {}
+                    () = tokio::time::sleep_until(give_up_at) => {}
+                }
+                return;
+            }
             self.ready = true;
             self.tell(ChatEvent::Ready);
             return;
@@ -348,7 +379,7 @@ fn is_ahead(place: &Cursor, state: &ChatState) -> bool {
 fn title_of(state: &ChatState) -> impl PartialEq + use<'_> {
     let head = &state.head;
     let work = (&head.mode, head.model_id, head.effort, &head.plan, head.workspace_id);
-    (&head.title, &head.label, head.archived, work)
+    (&head.title, &head.label, head.archived, head.queue_position, work)
 }
 
 /// Waits for a change; for ever, if there will be none.

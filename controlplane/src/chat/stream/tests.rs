@@ -75,6 +75,7 @@ impl World {
             workspace_id: None,
             status: ChatStatus::Waiting,
             archived: false,
+            queue_position: None,
             snapshot_version: 1,
             created_at: Timestamp(0),
             updated_at: Timestamp(0),

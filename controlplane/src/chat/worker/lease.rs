@@ -6,7 +6,7 @@ use shared::ids::ReplicaId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{ReplicaStore, StoreError};
+use crate::store::{ReplicaAddresses, ReplicaStore, StoreError};
 
 /// The lease in the database, unless the configuration says otherwise.
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -33,12 +33,13 @@ impl Lease {
         replicas: &ReplicaStore,
         replica: ReplicaId,
         length: Duration,
+        addresses: &ReplicaAddresses,
         soft: &CancellationToken,
     ) -> Option<Self> {
         loop {
             let proven_at = Instant::now();
             let version = env!("CARGO_PKG_VERSION");
-            match replicas.register(replica, millis(length), None, version).await {
+            match replicas.register_at(replica, millis(length), addresses, version).await {
                 Ok(()) => return Some(Self { replica, length, proven_at }),
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,

@@ -27,15 +27,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::ids::{ChatId, ReplicaId, RunnerId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use seat::{Seat, WorkerHandle};
 
 use super::runner::{Runner, Shared, internal_error};
 use crate::store::chats::Acquired;
-use crate::store::{ReplicaStore, StoreError};
+use crate::store::{ReplicaAddresses, ReplicaStore, StoreError};
 use lease::Lease;
 pub use lease::{LEASE, LEASE_BOUNDS};
 use orphans::{Driving, Orphans};
@@ -53,9 +54,11 @@ pub struct Worker {
     shared: Arc<Shared>,
     replicas: ReplicaStore,
     lease: Duration,
+    addresses: ReplicaAddresses,
     handle: WorkerHandle,
     seats: mpsc::Receiver<Seated>,
     driving: Driving,
+    standing: watch::Sender<Option<ReplicaId>>,
 }
 
 /// Which chat a runner's task drives, for the case that it panics.
@@ -63,8 +66,34 @@ type Driven = HashMap<Id, (ChatId, RunnerId)>;
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, replicas: ReplicaStore, lease: Duration) -> Self {
-        let (handle, seats) = WorkerHandle::new();
-        Self { shared, replicas, lease, handle, seats, driving: Driving::default() }
+        let (handle, seats) =
+            WorkerHandle::new(Arc::clone(&shared.tools), shared.store.running_limits().are_set());
+        let addresses = ReplicaAddresses::default();
+        let standing = watch::Sender::new(None);
+        Self {
+            shared,
+            replicas,
+            lease,
+            addresses,
+            handle,
+            seats,
+            standing,
+            driving: Driving::default(),
+        }
+    }
+
+    /// Where other replicas and daemons reach this one; said in each lease.
+    #[must_use]
+    pub fn reached_at(mut self, addresses: ReplicaAddresses) -> Self {
+        self.addresses = addresses;
+        self
+    }
+
+    /// The replica as long as its lease runs, with what has to end before the lease does; none: there
+    /// is no lease.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Option<ReplicaId>> {
+        self.standing.subscribe()
     }
 
     /// For those who begin turns.
@@ -77,13 +106,14 @@ impl Worker {
     pub async fn run(mut self, soft: CancellationToken) {
         while !soft.is_cancelled() {
             let replica = self.shared.ids.id();
-            let Some(lease) = Lease::begin(&self.replicas, replica, self.lease, &soft).await else {
-                break;
-            };
+            let begun =
+                Lease::begin(&self.replicas, replica, self.lease, &self.addresses, &soft).await;
+            let Some(lease) = begun else { break };
             self.serve(replica, lease, &soft).await;
         }
         // Every runner is gone.
         self.shared.recorder.finish();
+        self.shared.hints.finish();
     }
 
     /// One lease: from its registration to its loss or to the soft stop.
@@ -102,6 +132,9 @@ impl Worker {
             stop.run_until_cancelled(forgotten).await;
         });
         self.handle.open(replica);
+        self.standing.send_replace(Some(replica));
+        // Those who were refused by a replica that is gone look again.
+        self.shared.hints.runnable();
         tracing::info!(replica.id = %replica, "this replica works on chats");
 
         let mut runners = JoinSet::new();
@@ -120,6 +153,9 @@ impl Worker {
             }
         }
         self.handle.close();
+        if lost.is_cancelled() {
+            self.standing.send_replace(None);
+        }
         taking.cancel();
         // The lease is kept meanwhile.
         while let Some(joined) = runners.join_next_with_id().await {
@@ -130,6 +166,7 @@ impl Worker {
             return;
         }
         helpers.shutdown().await;
+        self.standing.send_replace(None);
         if let Err(error) = self.replicas.release(replica).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -172,6 +209,10 @@ impl Worker {
         let error = match joined {
             Ok((task, ())) => {
                 driven.remove(&task);
+                if self.shared.store.running_limits().are_set() {
+                    // Its place is free.
+                    self.shared.hints.runnable();
+                }
                 return;
             }
             Err(error) => error,
@@ -222,7 +263,8 @@ async fn try_to_stop(shared: &Shared, chat: ChatId, runner: RunnerId) -> Result<
     Ok(())
 }
 
-/// Takes chats that have work, for as long as the lease lasts.
+/// Takes chats that have work, for as long as the lease lasts. After a hint, chats whose daemon is
+/// connected to another replica are left to that one; each poll takes whatever is left.
 async fn acquire_loop(
     shared: Arc<Shared>,
     handle: WorkerHandle,
@@ -231,41 +273,68 @@ async fn acquire_loop(
     stop: CancellationToken,
 ) {
     let mut wakes = shared.hints.runnable_wakes();
+    let mut poll_at = Instant::now();
     while !stop.is_cancelled() {
         // Before the look: what comes during it is looked at again.
         wakes.borrow_and_update();
         let free = handle.free_seats();
         let limit = ACQUIRE_BATCH.min(u32::try_from(free).unwrap_or(ACQUIRE_BATCH));
-        let taken =
-            if limit == 0 { Ok(Vec::new()) } else { shared.store.acquire(replica, limit).await };
+        let is_poll = Instant::now() >= poll_at;
+        let taken = match limit {
+            0 => Ok(Vec::new()),
+            limit if is_poll => shared.store.acquire(replica, limit).await,
+            limit => shared.store.acquire_near(replica, limit).await,
+        };
         give_up_overdue(&shared).await;
         for acquired in orphans.retake(&shared.store).await {
             hand_over(&handle, acquired).await;
         }
-        let pause = match taken {
+        let mut again = false;
+        match taken {
             Ok(taken) => {
-                let all = taken.len() < limit as usize;
+                again = limit > 0 && taken.len() >= limit as usize;
+                if !taken.is_empty() {
+                    tell_waiting(&shared).await;
+                }
                 for acquired in taken {
                     hand_over(&handle, acquired).await;
                 }
-                if all || limit == 0 { ACQUIRE_POLL } else { Duration::ZERO }
+                if is_poll && !again {
+                    poll_at = Instant::now() + ACQUIRE_POLL;
+                }
             }
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "no chats can be taken now"
                 );
-                TROUBLE_PAUSE
+                poll_at = Instant::now() + TROUBLE_PAUSE;
             }
-        };
-        if !pause.is_zero() {
+        }
+        if !again {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
                 changed = wakes.changed() => drop(changed),
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(poll_at) => {}
             }
         }
+    }
+}
+
+/// The queue moved: those who watch the chats in it see their new places.
+async fn tell_waiting(shared: &Shared) {
+    match shared.store.waiting().await {
+        Ok(waiting) => {
+            for it in waiting {
+                shared.hints.chat_changed(it.chat);
+                shared.hints.list_changed(it.owner, it.chat);
+            }
+        }
+        Err(error) => tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "the places in the queue are shown late"
+        ),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shared::ids::ReplicaId;
+use shared::ids::{ReplicaId, WorkspaceId};
 use tokio::sync::mpsc;
 
+use crate::chat::ports::ToolRunner;
 use crate::store::chats::{Acquired, MessageRow};
 
 /// Chats on their way to their runners. Only a burst fills it; the rest waits in the database.
@@ -23,6 +24,9 @@ pub struct WorkerHandle {
     seats: mpsc::Sender<Seated>,
     /// The replica while its lease runs and the program does not stop.
     replica: Arc<Mutex<Option<ReplicaId>>>,
+    tools: Arc<dyn ToolRunner>,
+    /// Chats wait in the queue of the deployment: nobody takes one out of turn.
+    in_turn: bool,
 }
 
 /// A reserved place. Unused it is given back.
@@ -32,14 +36,18 @@ pub struct Seat {
 }
 
 impl WorkerHandle {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Seated>) {
+    pub(super) fn new(tools: Arc<dyn ToolRunner>, in_turn: bool) -> (Self, mpsc::Receiver<Seated>) {
         let (seats, taken) = mpsc::channel(SEATS);
-        (Self { seats, replica: Arc::default() }, taken)
+        (Self { seats, replica: Arc::default(), tools, in_turn }, taken)
     }
 
-    /// A place for one more chat; none: this replica takes no work now, so claim nothing.
+    /// A place for one more chat of `workspace`; none: claim nothing. This replica takes no work
+    /// now, or another one is nearer to the workspace, or chats are taken in turn.
     #[must_use]
-    pub fn seat(&self) -> Option<Seat> {
+    pub fn seat(&self, workspace: Option<WorkspaceId>) -> Option<Seat> {
+        if self.in_turn || workspace.is_some_and(|workspace| !self.tools.is_near(workspace)) {
+            return None;
+        }
         let replica = (*self.lock())?;
         let permit = self.seats.clone().try_reserve_owned().ok()?;
         Some(Seat { permit, replica })

@@ -18,6 +18,7 @@ pub async fn delete_workspace(
 ) -> Result<StatusCode, Problem> {
     app.store.workspaces.delete(id).await?;
     app.fleet.forget(id);
+    app.hints.link_changed(id);
     app.workspace_changed(id);
     Ok(StatusCode::NO_CONTENT)
 }

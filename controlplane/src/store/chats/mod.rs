@@ -15,6 +15,7 @@ mod copy;
 mod effects;
 mod family;
 mod guard;
+mod limits;
 mod queue;
 
 mod episodes;
@@ -30,7 +31,10 @@ pub use asked::{
     Finished, MessagePage, NewChat, PageOf, SendMessage, Sent, Step, ToolStored,
 };
 pub use entries::{MessageRow, OperationPhase, OperationRow, QueuedRow};
+pub use limits::{RunningLimits, Waiting};
 pub use rows::{Acquired, ChatRow, TitleSource, WorkerFence};
+
+use std::sync::{Arc, OnceLock};
 
 use super::Base;
 
@@ -43,6 +47,7 @@ pub(super) const STATEMENTS: &[&[&str]] = &[
     family::STATEMENTS,
     user::STATEMENTS,
     worker::STATEMENTS,
+    limits::STATEMENTS,
     episodes::STATEMENTS,
     read::STATEMENTS,
 ];
@@ -51,10 +56,11 @@ pub(super) const STATEMENTS: &[&[&str]] = &[
 #[derive(Clone)]
 pub struct ChatStore {
     base: Base,
+    limits: Arc<OnceLock<RunningLimits>>,
 }
 
 impl ChatStore {
-    pub(super) const fn new(base: Base) -> Self {
-        Self { base }
+    pub(super) fn new(base: Base) -> Self {
+        Self { base, limits: Arc::default() }
     }
 }

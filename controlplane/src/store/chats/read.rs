@@ -1,6 +1,6 @@
 //! Reading chats: nothing here takes a lock.
 
-use shared::ids::{ChatId, OpId, UserId, WorkspaceId};
+use shared::ids::{ChatId, OpId, ReplicaId, UserId, WorkspaceId};
 
 use super::ChatStore;
 use super::asked::{ChatFilter, ChatListCursor, ChatSnapshot, MessagePage, PageOf};
@@ -51,6 +51,7 @@ const LIST: &str = concat!(
      AND (CAST($5 AS TEXT) IS NULL OR workspace_id = $5) \
      ORDER BY updated_at_ms DESC, id DESC LIMIT $6"
 );
+const WORKER: &str = "SELECT worker_id FROM chats WHERE id = $1";
 const ACKNOWLEDGE: &str = "UPDATE operations SET acknowledged = TRUE WHERE op_id = $1";
 const UNACKNOWLEDGED: &str = "SELECT op_id FROM operations \
      WHERE workspace_id = $1 AND acknowledged = FALSE AND state = 'done' ORDER BY op_id LIMIT $2";
@@ -65,6 +66,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     PAGE_AFTER,
     PAGE_BEFORE,
     LIST,
+    WORKER,
     ACKNOWLEDGE,
     UNACKNOWLEDGED,
     COUNT_BY_STATUS,
@@ -76,6 +78,25 @@ impl ChatStore {
         on_pool!(self.base.db.reader(), |pool| {
             let row = sqlx::query(HEAD).bind(id.to_string()).fetch_optional(pool).await?;
             row.as_ref().map(ChatRow::read).transpose()
+        })
+    }
+
+    /// One chat, with its place in the queue.
+    pub async fn head_in_queue(&self, id: ChatId) -> Result<Option<ChatRow>, StoreError> {
+        let mut row = self.head(id).await?;
+        if let Some(row) = &mut row {
+            self.fill_places(std::slice::from_mut(row)).await?;
+        }
+        Ok(row)
+    }
+
+    /// The replica that drives the chat; none: nobody does, or there is no such chat. Its lease may
+    /// have ended.
+    pub async fn worker_of(&self, id: ChatId) -> Result<Option<ReplicaId>, StoreError> {
+        on_pool!(self.base.db.reader(), |pool| {
+            let row = sqlx::query(WORKER).bind(id.to_string()).fetch_optional(pool).await?;
+            let worker = row.map(|row| Reader::of(&row, "chats", "id").parsed_or_null("worker_id"));
+            Ok(worker.transpose()?.flatten())
         })
     }
 
@@ -122,6 +143,7 @@ impl ChatStore {
             });
         }
         tx.roll_back().await?;
+        self.fill_places(std::slice::from_mut(&mut snapshot.chat)).await?;
         Ok(Some(snapshot))
     }
 
@@ -180,7 +202,7 @@ impl ChatStore {
             Some(after) => (after.updated_at_ms, after.id.to_string()),
             None => (i64::MAX, String::new()), // no row changed at that time, so no id matters
         };
-        on_pool!(self.base.db.reader(), |pool| {
+        let mut listed: Vec<ChatRow> = on_pool!(self.base.db.reader(), |pool| {
             let rows = sqlx::query(LIST)
                 .bind(owner.to_string())
                 .bind(at_ms)
@@ -190,8 +212,10 @@ impl ChatStore {
                 .bind(i64::from(limit))
                 .fetch_all(pool)
                 .await?;
-            rows.iter().map(ChatRow::read).collect()
-        })
+            rows.iter().map(ChatRow::read).collect::<Result<_, StoreError>>()?
+        });
+        self.fill_places(&mut listed).await?;
+        Ok(listed)
     }
 
     /// Notes that the daemon was told that these answers are stored. Idempotent. One transaction;

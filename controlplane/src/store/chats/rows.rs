@@ -102,6 +102,8 @@ pub struct ChatRow {
     pub last_seq: i64,
     /// Unix milliseconds since when it has work and no worker; none: it has one, or none.
     pub runnable_since_ms: Option<i64>,
+    /// Its place among those that wait for another to end, from 1, where it was looked up.
+    pub queue_position: Option<u32>,
     /// Unix milliseconds.
     pub created_at_ms: i64,
     /// Unix milliseconds.
@@ -157,6 +159,7 @@ impl ChatRow {
             workspace_id: self.workspace_id,
             status: self.status,
             archived: self.archived,
+            queue_position: self.queue_position,
             snapshot_version: self.snapshot_version,
             created_at: Timestamp(self.created_at_ms),
             updated_at: Timestamp(self.updated_at_ms),
@@ -198,6 +201,7 @@ impl ChatRow {
             forked_from: row.parsed_or_null("forked_from")?,
             last_seq: row.int("last_seq")?,
             runnable_since_ms: row.int_or_null("runnable_since_ms")?,
+            queue_position: None,
             created_at_ms: row.int("created_at_ms")?,
             updated_at_ms: row.int("updated_at_ms")?,
         })

@@ -18,11 +18,6 @@ use crate::store::replicas::lease_clock_ms;
 use crate::store::row::Reader;
 use crate::store::text::json;
 
-const CANDIDATES: &str = "SELECT id, epoch FROM chats \
-     WHERE status IN ('running', 'interrupting') AND archived = FALSE \
-     AND (worker_id IS NULL OR NOT EXISTS (SELECT 1 FROM replicas \
-     WHERE replicas.id = chats.worker_id AND replicas.lease_until_ms > $1)) \
-     ORDER BY updated_at_ms, id LIMIT $2";
 const OWNED: &str = "SELECT id, epoch, runner_id FROM chats \
      WHERE status IN ('running', 'interrupting') AND worker_id = $1 ORDER BY id";
 const ATTEMPT: &str = "UPDATE chats SET snapshot_version = snapshot_version + 1, \
@@ -40,7 +35,7 @@ const RETRY: &str = concat!(
 const ASKED: &str = "SELECT op_id, state FROM operations \
      WHERE op_id = $1 AND chat_id = $2 AND sealed = FALSE AND (gate = 'open' OR state = 'done')";
 
-pub(super) const STATEMENTS: &[&str] = &[CANDIDATES, OWNED, ATTEMPT, RETRY, ASKED];
+pub(super) const STATEMENTS: &[&str] = &[OWNED, ATTEMPT, RETRY, ASKED];
 
 impl Held<'_> {
     /// The intents with whom they wait for.
@@ -57,41 +52,6 @@ impl Held<'_> {
 }
 
 impl ChatStore {
-    /// Takes up to `limit` runnable chats that nobody owns or whose worker's lease ended, those
-    /// that wait longest first. Each is a transaction of its own; a chat that another worker takes
-    /// meanwhile is left out. Without a lease of its own the replica gets nothing.
-    pub async fn acquire(
-        &self,
-        replica: ReplicaId,
-        limit: u32,
-    ) -> Result<Vec<Acquired>, StoreError> {
-        let now = lease_clock_ms(&self.base).await?;
-        let candidates: Vec<(ChatId, i64)> = on_pool!(self.base.db.reader(), |pool| {
-            let rows =
-                sqlx::query(CANDIDATES).bind(now).bind(i64::from(limit)).fetch_all(pool).await?;
-            rows.iter()
-                .map(|row| {
-                    let row = Reader::of(row, "chats", "id");
-                    Ok((row.parsed("id")?, row.int("epoch")?))
-                })
-                .collect::<Result<_, StoreError>>()?
-        });
-        let mut taken = Vec::with_capacity(candidates.len());
-        for (id, epoch) in candidates {
-            match self.acquire_one(replica, id, epoch, now).await {
-                Ok(acquired) => taken.extend(acquired),
-                // What is taken is ours, so somebody has to drive it.
-                Err(error) if !taken.is_empty() => {
-                    tracing::warn!(chat.id = %id, error = &error as &dyn std::error::Error,
-                        "fewer chats were taken than there are");
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(taken)
-    }
-
     /// The runnable chats that are the replica's, with their epochs and runners.
     pub async fn owned(
         &self,
@@ -117,27 +77,6 @@ impl ChatStore {
     ) -> Result<Option<Acquired>, StoreError> {
         let now = lease_clock_ms(&self.base).await?;
         self.acquire_one(replica, id, epoch, now).await
-    }
-
-    async fn acquire_one(
-        &self,
-        replica: ReplicaId,
-        id: ChatId,
-        epoch: i64,
-        now: i64,
-    ) -> Result<Option<Acquired>, StoreError> {
-        in_write_tx!(&self.base.db, |tx| {
-            match Held::take_free(tx, &self.base, id, epoch, replica, now).await? {
-                Some(mut held) => {
-                    held.apply(Event::Acquire, Some(replica)).await?;
-                    held.save().await?;
-                    let attempt_begun = held.written.attempt_begun;
-                    let chat = held.chat;
-                    chat.fence().map(|fence| Acquired { fence, chat, attempt_begun })
-                }
-                None => None,
-            }
-        })
     }
 
     /// Gives the chat back as it is; another worker, or this one, takes it again. The fence need

@@ -23,6 +23,17 @@ pub enum DatabaseUrl {
     Postgres(String),
 }
 
+impl DatabaseUrl {
+    /// Host and port of the server, where it is reached over the network.
+    #[must_use]
+    pub fn server_address(&self) -> Option<(String, u16)> {
+        let Self::Postgres(url) = self else { return None };
+        let options = url.parse::<PgConnectOptions>().ok()?;
+        let has_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
+        (!has_socket).then(|| (options.get_host().to_owned(), options.get_port()))
+    }
+}
+
 impl FromStr for DatabaseUrl {
     type Err = InvalidDatabaseUrl;
 
@@ -89,6 +100,14 @@ mod tests {
         {
             assert_eq!(text.parse::<DatabaseUrl>(), Err(InvalidDatabaseUrl), "{text}");
         }
+    }
+
+    #[test]
+    fn a_server_on_the_network_has_an_address() {
+        let of = |text: &str| text.parse::<DatabaseUrl>().unwrap().server_address();
+        assert_eq!(of("postgres://u@db.example:5433/h"), Some(("db.example".into(), 5433)));
+        assert_eq!(of("postgres://u@localhost/h?host=/run/postgresql"), None);
+        assert_eq!(of("sqlite:/a.db"), None);
     }
 
     #[test]

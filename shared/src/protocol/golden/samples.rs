@@ -100,7 +100,10 @@ fn link() -> Vec<Sample> {
         workspace_name: text("big box"),
         link_epoch: 7,
         now_ms: 1_790_000_000_456,
+        servers: vec![],
     };
+    let servers = vec![text("replica-1.example:7443"), text("[2001:db8::1]:7443")];
+    let several = Welcome { servers: servers.clone(), ..welcome.clone() };
     let read = CallHeader {
         method: text("process/get"),
         id: id::<CallId>().to_string(),
@@ -126,6 +129,7 @@ fn link() -> Vec<Sample> {
     vec![
         Sample::new("hello", &hello()),
         Sample::new("welcome", &Reply::Ok(welcome)),
+        Sample::new("welcome_of_several", &Reply::Ok(several)),
         Sample::new("welcome_refused", &Reply::<Welcome>::Err(version)),
         Sample::new("call_header_read", &read),
         Sample::new("call_header_operation", &operation),
@@ -137,6 +141,7 @@ fn link() -> Vec<Sample> {
         Sample::new("notice_daemon_stopping", &DaemonNotice::Stopping),
         Sample::new("notice_acknowledged", &ControlNotice::Acknowledged { op_ids: vec![id()] }),
         Sample::new("notice_control_stopping", &ControlNotice::Stopping),
+        Sample::new("notice_servers", &ControlNotice::Servers { servers }),
         Sample::new("operation_query_request", &QueryOperation { op_id: id() }),
         Sample::new("operation_query_reply_absent", &Reply::Ok(OperationState::Absent)),
         Sample::new("operation_query_reply_running", &Reply::Ok(OperationState::Running)),

@@ -424,5 +424,8 @@ fn weight(part: &Part) -> usize {
         }
 }
 
+mod copy;
 #[cfg(test)]
 mod tests;
+
+pub use copy::{EntryCopy, EpisodeCopy};

@@ -214,3 +214,92 @@ proptest! {
         prop_assert_eq!(client, fresh(&episode));
     }
 }
+
+mod copies {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chat::hub::Hub;
+    use shared::ids::IdSource;
+    use shared::testing::CountingIds;
+
+    /// One thing that a model or a tool says.
+    fn piece(kind: u8, index: u32, text: &str) -> Piece<'_> {
+        match kind {
+            0 => Piece::Delta { index, kind: PreviewKind::Text, text },
+            1 => Piece::Start {
+                index: index + 10,
+                kind: PreviewKind::ToolResult,
+                tool_call_id: "call",
+                name: "execute",
+            },
+            2 => Piece::Delta { index: index + 10, kind: PreviewKind::ToolResult, text },
+            _ => Piece::Done { index, part: Part::Text { text: text.to_owned() }.into() },
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_copy_shows_every_reader_what_its_source_shows(
+            said in proptest::collection::vec((0..4_u8, 0..3_u32, 0..200_000_usize), 1..40),
+            cuts in proptest::collection::vec(1..100_000_usize, 1..8),
+            reader_at in 0..60_u64,
+        ) {
+            let ids: &dyn IdSource = &CountingIds::default();
+            let (chat, key) = (ids.id(), EpisodeKey { history: 3, attempt: 1 });
+            let (here, there) = (Hub::new(), Hub::new());
+            let writer = here.open(chat, key, 7);
+            let source = here.source(chat);
+            let mut mirror = there.mirror(chat);
+            let mut cut = 0;
+            for (kind, index, len) in said {
+                writer.publish(piece(kind, index, &"ä".repeat(len)));
+                // The relay looks now and then, and takes a batch of any size.
+                let (has, seq) = mirror.place();
+                cut += 1;
+                let copy = source.since(has, seq, cuts[cut % cuts.len()]).unwrap();
+                if copy.reset {
+                    prop_assert!(mirror.open(copy.key, copy.floor));
+                }
+                prop_assert!(mirror.absorb(copy.entries));
+            }
+            loop {
+                let (has, seq) = mirror.place();
+                let copy = source.since(has, seq, 1 << 20).unwrap();
+                if copy.reset {
+                    prop_assert!(mirror.open(copy.key, copy.floor));
+                } else if copy.entries.is_empty() {
+                    break;
+                }
+                prop_assert!(mirror.absorb(copy.entries));
+            }
+            // A reader of either, from the beginning or from a place of the other.
+            let place = (7 << 32) + reader_at;
+            for seq in [0, place] {
+                let ours = here.join(chat).glance(key, seq, usize::MAX).preview;
+                let theirs = there.join(chat).glance(key, seq, usize::MAX).preview;
+                prop_assert_eq!(ours, theirs);
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_of_an_old_owner_takes_no_newer_one_s_place() {
+        let ids: &dyn IdSource = &CountingIds::default();
+        let (chat, key) = (ids.id(), EpisodeKey { history: 3, attempt: 1 });
+        let hub = Hub::new();
+        let writer = hub.open(chat, key, 5);
+        let mut mirror = hub.mirror(chat);
+        assert!(!mirror.open(key, 4 << 32), "an old owner's");
+        assert!(!mirror.open(key, 5 << 32), "our own");
+        assert!(mirror.open(key, 6 << 32), "a newer owner's");
+        writer.publish(piece(0, 0, "late"));
+        assert_eq!(mirror.place(), (key, 6 << 32), "the old writer writes no more");
+        let newest = hub.open(chat, key, 7);
+        assert!(!mirror.absorb(vec![]));
+        mirror.close();
+        newest.publish(piece(0, 0, "hello"));
+        assert_eq!(newest.model_bytes(), 5);
+        assert!(hub.source(chat).since(key, 0, 100).is_some());
+    }
+}
