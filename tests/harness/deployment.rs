@@ -13,14 +13,16 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use shared::protocol::join_token::JoinToken;
+use sqlx::postgres::PgListener;
 
-use crate::api::Api;
+use crate::api::{Api, PATIENCE};
 use crate::postgres::Postgres;
 use crate::programs::bin_dir;
 use crate::relay::Relay;
@@ -261,6 +263,24 @@ impl Deployment {
         self.postgres.ask(&self.url, sql).await
     }
 
+    /// Tells from now on who takes chats.
+    pub async fn owners(&self) -> Result<Owners> {
+        self.ask(
+            "CREATE OR REPLACE FUNCTION tell_owner() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN PERFORM pg_notify(''owners'', NEW.id || '' '' || NEW.epoch); RETURN NEW; END'",
+        )
+        .await?;
+        self.ask(
+            "CREATE OR REPLACE TRIGGER tell_owner AFTER UPDATE ON chats FOR EACH ROW \
+             WHEN (OLD.epoch <> NEW.epoch AND NEW.worker_id IS NOT NULL) \
+             EXECUTE FUNCTION tell_owner()",
+        )
+        .await?;
+        let mut listener = PgListener::connect(&self.url).await?;
+        listener.listen("owners").await?;
+        Ok(Owners { listener })
+    }
+
     /// A folder for a test's own files.
     pub fn home(&self) -> &Path {
         self.home.path()
@@ -282,6 +302,28 @@ impl Deployment {
     }
 }
 
+/// Who takes chats, as the database says it: no clock of a test is asked again and again.
+pub struct Owners {
+    listener: PgListener,
+}
+
+impl Owners {
+    /// Waits until the chat is taken under a higher epoch; when that was heard of.
+    #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+    pub async fn taken(&mut self, chat: &str, after: i64) -> Result<Instant> {
+        let waiting = async {
+            loop {
+                let told = self.listener.recv().await?;
+                let (id, epoch) = told.payload().split_once(' ').context("an id and an epoch")?;
+                if id == chat && epoch.parse::<i64>()? > after {
+                    return Ok(Instant::now());
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.context("nobody took the chat")?
+    }
+}
+
 impl Server {
     /// SIGKILL, then reaps.
     pub fn kill(&mut self) -> Result<()> {
@@ -296,6 +338,13 @@ impl Server {
         self.signal(Signal::SIGTERM)?;
         let mut child = self.child.take().context("the server runs")?;
         Ok(child.wait()?.success())
+    }
+
+    /// The same without waiting; the thread answers whether it was a clean end.
+    pub fn stop_in_background(&mut self) -> Result<std::thread::JoinHandle<bool>> {
+        self.signal(Signal::SIGTERM)?;
+        let mut child = self.child.take().context("the server runs")?;
+        Ok(std::thread::spawn(move || child.wait().is_ok_and(|status| status.success())))
     }
 
     /// Sends a signal.

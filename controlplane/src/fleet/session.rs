@@ -359,7 +359,7 @@ async fn changed<T>(watched: &mut Option<tokio::sync::watch::Receiver<T>>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn displaced(code: CloseCode) -> Closing {

@@ -1,3 +1,10 @@
+/** 1st, 2nd, 3rd, 4th, … */
+function ordinal(place: number): string {
+  const tens = place % 100;
+  const ending = tens >= 11 && tens <= 13 ? "th" : (["th", "st", "nd", "rd"][place % 10] ?? "th");
+  return `${place}${ending}`;
+}
+
 /** Every sentence of the pages. Says what happened and what to do; sentence case, no exclamation marks. */
 export const t = {
   product: "Holdfast",
@@ -468,6 +475,8 @@ export const t = {
     notConnected: (name: string) => `${name} has never connected. The agent's commands wait for it.`,
     connect: "Show the command",
     unreachable: (name: string, since: string, ago: string) => `${name} is unreachable since ${since}, for ${ago}.`,
+    queuedAt: (place: number) => `Waiting, ${ordinal(place)} in the queue.`,
+    queuedWhy: "As many chats run as may; this one begins by itself.",
     unreachableTurn: "Nothing is lost: this turn goes on when it returns.",
     unreachableRest: "Your messages are saved; its commands run when it returns.",
     announce: {

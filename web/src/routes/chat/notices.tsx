@@ -35,6 +35,14 @@ export function ChatNotices({ chat, workspace, onRetry }: ChatNoticesProps) {
           {t.chat.fallback(chat.fallback.selected, chat.fallback.answered, chat.fallback.reason)}
         </p>
       )}
+      {chat.status === "running" && chat.head?.queue_position != null && (
+        <p className="banner" role="status">
+          <span className="mark mark-pending" />
+          <span>
+            {t.chat.queuedAt(chat.head.queue_position)} <span className="ink-2">{t.chat.queuedWhy}</span>
+          </span>
+        </p>
+      )}
       {chat.retry && <RetryBanner retry={chat.retry} />}
       {chat.status === "error" && chat.error && <ErrorBanner error={chat.error} onRetry={onRetry} />}
     </>

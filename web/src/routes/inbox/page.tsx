@@ -113,7 +113,11 @@ const ChatRow = memo(function ChatRow({ chat, workspace, unread, now }: ChatRowP
   return (
     <li>
       <Link to="/chats/$chatId" params={{ chatId: chat.id }} className="ledger-row" data-unread={unread || undefined}>
-        <Mark state={markOfChat(chat.status, unread)} />
+        {chat.queue_position != null ? (
+          <Mark state="pending" label={t.chat.queuedAt(chat.queue_position)} />
+        ) : (
+          <Mark state={markOfChat(chat.status, unread)} />
+        )}
         <span className="ledger-title clip">{chat.title || t.inbox.untitled}</span>
         <span className="ledger-label-cell clip ink-3">{chat.label}</span>
         <span className="ledger-meta mono clip ink-2">{workspace ?? t.inbox.noWorkspace}</span>
