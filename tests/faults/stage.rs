@@ -10,7 +10,7 @@ use tests::fake_llm::{FakeLlm, Format};
 use tests::gate::Gate;
 use tests::programs::{Programs, Setting};
 
-use crate::turn::{Turn, ensure_kept};
+use crate::turn::{AGENTS, Turn, ensure_kept};
 
 /// How long one run may take before it counts as wedged.
 pub const WEDGED: Duration = Duration::from_secs(45);
@@ -68,6 +68,8 @@ pub struct Stage {
     turns: usize,
     /// Of the chats: in `edit` a person is asked about both commands.
     pub mode: &'static str,
+    /// Whether agents do the work.
+    pub family: bool,
 }
 
 impl Stage {
@@ -94,7 +96,17 @@ impl Stage {
         let format = Format::Chat;
         let provider = json!({"kind": format.provider_kind(), "name": "fake", "base_url": model.base_url(format), "api_key": "none"});
         let provider_id = programs.api.post("/providers", &provider).await?["id"].take();
-        Ok(Self { programs, model, provider_id, server, daemon, _sockets: sockets, turns: 0, mode })
+        Ok(Self {
+            programs,
+            model,
+            provider_id,
+            server,
+            daemon,
+            _sockets: sockets,
+            turns: 0,
+            mode,
+            family: false,
+        })
     }
 
     /// Every place that an undisturbed turn passes.
@@ -191,7 +203,15 @@ impl Stage {
 
     pub async fn judge(&self, what: &str, turn: &Turn, chat: &str) -> Result<()> {
         let messages = self.programs.api.messages(chat).await?;
-        ensure_kept(what, &turn.breaches(&self.programs.root(), &messages)?)
+        let mut breaches = turn.breaches(&self.programs.root(), &messages)?;
+        if turn.family {
+            let agents = self.programs.api.get(&format!("/chats/{chat}/agents")).await?;
+            let agents = agents["items"].as_array().map_or(0, Vec::len);
+            if agents != AGENTS.len() {
+                breaches.push(format!("there are {agents} agents"));
+            }
+        }
+        ensure_kept(what, &breaches)
     }
 
     /// As [`judge`](Self::judge) after keepers were killed; how many results say that a process was
@@ -211,12 +231,16 @@ impl Stage {
     /// A fresh turn, and the id of the model that plays it.
     pub async fn next_turn(&mut self) -> Result<(Turn, String)> {
         self.turns += 1;
-        let turn = Turn::prepare(&self.programs.root(), self.turns)?;
+        let turn = Turn::prepare(&self.programs.root(), self.turns, self.family)?;
         turn.script(&self.model);
-        let model = json!({"provider_id": self.provider_id, "model": turn.id, "display_name": turn.id, "context_limit": 200_000});
-        let model = self.programs.api.post("/models", &model).await?;
-        let id = model["id"].as_str().with_context(|| format!("no model id in {model}"))?;
-        Ok((turn, id.to_owned()))
+        let mut ids = Vec::new();
+        for name in turn.models() {
+            let model = json!({"provider_id": self.provider_id, "model": name, "display_name": name, "context_limit": 200_000});
+            let model = self.programs.api.post("/models", &model).await?;
+            let id = model["id"].as_str().with_context(|| format!("no model id in {model}"))?;
+            ids.push(id.to_owned());
+        }
+        Ok((turn, ids.swap_remove(0)))
     }
 }
 

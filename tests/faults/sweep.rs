@@ -157,6 +157,44 @@ async fn a_decision_is_made_once_wherever_the_control_plane_dies_on_postgres() -
     sweep_decisions("Postgres", Some(postgres.database().await?)).await
 }
 
+/// The points around the commits by which a family lives: agents begun, their end told to the parent.
+async fn sweep_family(database: &str, database_url: Option<String>) -> Result<()> {
+    let mut stage = Stage::open(database_url, "auto").await?;
+    stage.family = true;
+    let all = stage.places().await?;
+    let server = |place: &&Place| place.program == Program::Server;
+    let of_family = |place: &&Place| place.point.starts_with('f');
+    let places: Vec<Place> = if trials(0, 1) == 0 {
+        all.iter().filter(server).filter(of_family).cloned().collect()
+    } else {
+        all.iter().filter(server).cloned().collect()
+    };
+    let hits = kill_at_each(&mut stage, database, Victim::Server, &places).await?;
+    let firsts: Vec<Place> =
+        places.iter().filter(of_family).filter(|place| place.nth == 1).cloned().collect();
+    let both = kill_at_each(&mut stage, database, Victim::Both, &firsts).await?;
+    println!(
+        "families on {database}: killed at {} of {} places, both programs at {} of {}, 0 agents lost, 0 begun twice, 0 commands run again",
+        hits.reached,
+        places.len(),
+        both.reached,
+        firsts.len()
+    );
+    ensure!(hits.reached >= 6, "only {} places were reached", hits.reached);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_family_ends_once_wherever_the_programs_die_on_sqlite() -> Result<()> {
+    sweep_family("SQLite", None).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_family_ends_once_wherever_the_programs_die_on_postgres() -> Result<()> {
+    let Some(postgres) = Postgres::start()? else { return Ok(()) };
+    sweep_family("Postgres", Some(postgres.database().await?)).await
+}
+
 /// The control: with the daemon's journal destroyed while a result is only there, the oracle must
 /// see that the command ran twice, or that its outcome is unknown. Otherwise the sweep is blind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,12 +18,17 @@ pub const FINAL_TEXT: &str = "Both commands ran and the file is edited.";
 pub struct Turn {
     /// In every line that the turn writes, and in its message.
     pub id: String,
+    /// Whether three agents do the work, side by side, instead of the turn itself.
+    pub family: bool,
 }
+
+/// The agents of a family.
+pub const AGENTS: [&str; 3] = ["x", "y", "z"];
 
 impl Turn {
     /// The turn numbered `number`; makes the file it edits.
-    pub fn prepare(root: &Path, number: usize) -> Result<Self> {
-        let turn = Self { id: format!("turn{number:04}") };
+    pub fn prepare(root: &Path, number: usize, family: bool) -> Result<Self> {
+        let turn = Self { id: format!("turn{number:04}"), family };
         std::fs::write(root.join(turn.file()), "begin\nend\n")?;
         Ok(turn)
     }
@@ -41,8 +46,34 @@ impl Turn {
         format!("please do {}", self.id)
     }
 
+    /// The names of the models that play the turn; the first is the chat's.
+    pub fn models(&self) -> Vec<String> {
+        let agents = AGENTS.iter().filter(|_| self.family).map(|agent| self.line(agent));
+        std::iter::once(self.id.clone()).chain(agents).collect()
+    }
+
+    /// One step that begins three agents and waits for them; each runs one command.
+    fn script_family(&self, model: &FakeLlm) {
+        let spawn = |agent: &str| {
+            json!({"type": "general", "prompt": format!("please do {}", self.line(agent)),
+                "title": self.line(agent), "model": self.line(agent)})
+        };
+        let [x, y, z] = AGENTS.map(|agent| spawn(agent));
+        let all =
+            Answer::call("spawn_agent", &x).and_call("spawn_agent", &y).and_call("spawn_agent", &z);
+        model.play(&self.id, [all, Answer::text(FINAL_TEXT)]);
+        for agent in AGENTS {
+            let line = self.line(agent);
+            let command = json!({"command": format!("echo {line} >> ledger")});
+            model.play(&line, [Answer::call("execute", &command), Answer::text("It ran.")]);
+        }
+    }
+
     /// What the model of the turn's name answers, step by step.
     pub fn script(&self, model: &FakeLlm) {
+        if self.family {
+            return self.script_family(model);
+        }
         let shell = |tool: &str, before: &str| json!({"command": format!("{before}echo {} >> ledger", self.line(tool))});
         let edit = json!({"files": [{"path": self.file(), "edits": [
             {"old_text": "end\n", "new_text": format!("{}\nend\n", self.line("c"))}]}]});
@@ -55,11 +86,16 @@ impl Turn {
     pub fn breaches(&self, root: &Path, messages: &[Value]) -> Result<Vec<String>> {
         let mut breaches = Vec::new();
         let ledger = std::fs::read_to_string(root.join("ledger")).unwrap_or_default();
-        for tool in ["a", "b"] {
+        let commands: &[&str] = if self.family { &AGENTS } else { &["a", "b"] };
+        for tool in commands {
             let count = ledger.lines().filter(|line| *line == self.line(tool)).count();
             if count != 1 {
                 breaches.push(format!("command {tool} ran {count} times"));
             }
+        }
+        if self.family {
+            breaches.extend(self.family_breaches(messages));
+            return Ok(breaches);
         }
         let edited =
             std::fs::read_to_string(root.join(self.file())).context("the edited file is gone")?;
@@ -100,6 +136,24 @@ impl Turn {
         }
         breaches.retain(|breach| !is_excused(breach));
         Ok((breaches, errors.len()))
+    }
+
+    /// What is not as promised in the parent's history: three reports, each of work that was done.
+    fn family_breaches(&self, messages: &[Value]) -> Vec<String> {
+        let mut breaches = Vec::new();
+        let roles: Vec<&str> = messages.iter().filter_map(|m| m["role"].as_str()).collect();
+        if roles != ["user", "assistant", "tool", "assistant"] {
+            breaches.push(format!("the history is {roles:?}"));
+        }
+        let parts = messages.iter().filter_map(|m| m["content"].as_array()).flatten();
+        let results: Vec<&Value> = parts.filter(|part| part["type"] == "tool_result").collect();
+        let told = results.iter().filter(|part| {
+            part["result"]["status"] == "done" && part["result"]["report"] == "It ran."
+        });
+        if results.len() != AGENTS.len() || told.count() != AGENTS.len() {
+            breaches.push(format!("the reports are {results:?}"));
+        }
+        breaches
     }
 
     fn history_breaches(&self, messages: &[Value]) -> Vec<String> {

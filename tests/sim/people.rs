@@ -83,6 +83,7 @@ impl People {
             content,
             effort: None,
             client_tools: Vec::new(),
+            budget: None,
             key: None,
         };
         let (door, people) = (door.clone(), self.clone());

@@ -70,7 +70,7 @@ on_both! {
                 read = scene.store.chats.snapshot(chat.id, 0) => drop(read.unwrap()),
             }
             let row = scene.store.chats.interrupt(chat.id).await.unwrap();
-            assert_eq!(row.status.as_str(), "interrupting");
+            assert_eq!(row[0].status.as_str(), "interrupting");
         }
     }
 

@@ -14,6 +14,7 @@ use controlplane::store::{NewAudit, StoreError};
 use serde_json::json;
 use shared::ids::{MessageId, OpId, QueueId};
 
+use crate::agents::{agent_of, new_agent};
 use crate::scene::{Scene, answered, asking, failure, said};
 use crate::schema::execute;
 
@@ -128,7 +129,7 @@ async fn cell(scene: &Scene, place: Place) -> Cell {
 }
 
 /// Names of the commands, in the order of [`run`].
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 28] = [
     "send_queue",
     "send_steer",
     "send_interrupt",
@@ -142,6 +143,7 @@ const COMMANDS: [&str; 25] = [
     "approve",
     "answer",
     "expire",
+    "report",
     "interrupt",
     "archive",
     "unarchive",
@@ -154,9 +156,11 @@ const COMMANDS: [&str; 25] = [
     "finish_turn",
     "finish_interruption",
     "finish_error",
+    "spawn",
+    "spawn_and_wait",
 ];
 /// Commands of a worker begin here.
-const FIRST_OF_WORKER: usize = 17;
+const FIRST_OF_WORKER: usize = 18;
 
 fn retry() -> RetryState {
     RetryState { attempt: 1, delay_ms: 1, retry_at_ms: 1, error: failure() }
@@ -204,10 +208,16 @@ fn event(scene: &Scene, cell: &Cell, command: usize) -> Event {
         "record_attempt" => Event::Attempt,
         "record_retry" => Event::Retry(retry()),
         "commit_step" => Event::CommitStep { message, intents },
-        "store_tool_result" => match &cell.runs {
+        "store_tool_result" | "spawn" => match &cell.runs {
             Some(intent) => Event::StoreResult { answer: answered(intent), found: Asked::Open },
             None => Event::StoreResult { answer: answered(&intents[0]), found: Asked::Unknown },
         },
+        "spawn_and_wait" => {
+            let found = if cell.runs.is_some() { Asked::Open } else { Asked::Unknown };
+            let op_id = cell.runs.as_ref().map_or(op_id, |intent| intent.op_id);
+            Event::Wait { op_id, found }
+        }
+        "report" => Event::Report(said("done")),
         "finish_turn" => Event::FinishTurn,
         "finish_interruption" => Event::FinishInterruption { partial: Some(partial()) },
         "finish_error" => Event::FinishError(failure()),
@@ -286,6 +296,19 @@ async fn run(
             let answer = answered(cell.runs.as_ref().unwrap_or(&intents[0]));
             chats.store_tool_result(id, fence, &answer).await.map(drop)
         }
+        "spawn" | "spawn_and_wait" => {
+            let op_id = cell.runs.as_ref().unwrap_or(&intents[0]).op_id;
+            let waits = COMMANDS[command] == "spawn_and_wait";
+            chats.spawn_agent(id, fence, op_id, &new_agent("look", waits)).await.map(drop)
+        }
+        "report" => {
+            if chats.head(id).await?.is_none() {
+                return Err(StoreError::NotFound);
+            }
+            let (agent, fence) = agent_of(scene, id).await;
+            let finished = chats.finish_turn(agent, &fence).await?;
+            finished.parent.map(drop).ok_or(StoreError::NotFound)
+        }
         "finish_turn" => chats.finish_turn(id, fence).await.map(drop),
         "finish_interruption" => {
             chats.finish_interruption(id, fence, Some(&partial())).await.map(drop)
@@ -300,9 +323,9 @@ fn is_one_statement(command: usize) -> bool {
     matches!(COMMANDS[command], "record_attempt" | "record_retry")
 }
 
-/// The clock asks for nothing in return.
+/// The clock and an agent ask for nothing in return.
 fn is_silent(command: usize) -> bool {
-    COMMANDS[command] == "expire"
+    matches!(COMMANDS[command], "expire" | "report")
 }
 
 async fn check_cell(scene: &Scene, state: Place, command: usize) {

@@ -7,6 +7,7 @@
 #[macro_use]
 mod scene;
 
+mod agents;
 mod chats;
 mod claims;
 mod concurrency;

@@ -127,6 +127,7 @@ impl Scene {
             title_source: TitleSource::FirstWords,
             message: said("say hello"),
             client_tools: vec![],
+            budget: None,
             claim: None,
             key: None,
         }

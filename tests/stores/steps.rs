@@ -141,7 +141,7 @@ on_both! {
         let chats = &scene.store.chats;
         let (chat, fence) = scene.owned_chat().await;
         chats.interrupt(chat.id).await.unwrap();
-        assert_eq!(chats.interrupt(chat.id).await.unwrap().state(), ExecutionState::I0);
+        assert_eq!(chats.interrupt(chat.id).await.unwrap()[0].state(), ExecutionState::I0);
         let (mut partial, _) = asking(scene, &["p"]);
         partial.content.insert(0, text("I will"));
         let done = chats.finish_interruption(chat.id, &fence, Some(&partial)).await.unwrap();

@@ -3,6 +3,7 @@
 mod clock;
 mod cut;
 mod daemon;
+mod families;
 mod interrupt;
 mod newcomer;
 mod plan;

@@ -57,7 +57,8 @@ pub fn views(operations: &[OperationRow]) -> Vec<ActionView> {
 
 fn view(row: &OperationRow) -> Option<ActionView> {
     let kind = match row.gate {
-        Gate::Open => return None,
+        // Nobody is asked for those.
+        Gate::Open | Gate::Agents => return None,
         Gate::Approval => ActionKind::Approval,
         Gate::Question => ActionKind::Question,
         Gate::Plan => ActionKind::Plan,

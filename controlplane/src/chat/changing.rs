@@ -60,6 +60,7 @@ impl ChatService {
             shared::fault::pass("a1 edited").await;
             this.seated(seat, edited.acquired);
             this.changed(&edited.chat);
+            edited.stopped.iter().for_each(|row| this.changed(row));
             Ok((edited.chat, edited.message))
         })
         .await

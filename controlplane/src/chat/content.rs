@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use shared::ids::ChatId;
 use utoipa::ToSchema;
+
+use super::family::Outcome;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -77,6 +80,18 @@ pub enum Part {
         /// Stable: `interrupted`, `step_limit`, `fallback`, `outcome_unknown`, `compact`.
         code: String,
         /// For people.
+        text: String,
+    },
+    /// An agent that the chat began tells what became of it.
+    AgentReport {
+        /// The agent's chat.
+        #[schema(value_type = String)]
+        agent_id: ChatId,
+        /// Its title.
+        title: String,
+        /// What became of it.
+        outcome: Outcome,
+        /// What it said last; may be empty.
         text: String,
     },
     /// The history before this place was made shorter for the model; people still see all of it.

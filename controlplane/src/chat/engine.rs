@@ -19,6 +19,7 @@ use super::stream::Streams;
 use super::trace::{Recorder, Recording};
 use super::worker::Worker;
 use crate::store::Store;
+use crate::tools::{AdvisorTool, AgentTools};
 
 /// What the engine stands on.
 pub struct EngineParts {
@@ -82,6 +83,8 @@ impl Engine {
             ids: parts.ids,
             rng: Mutex::new(StdRng::seed_from_u64(parts.seed)),
             recorder: recorder.clone(),
+            agents: AgentTools::new(),
+            advisor: AdvisorTool::new(),
         });
         let worker = Worker::new(shared, parts.store.replicas.clone(), parts.lease);
         let chats = ChatService::new(

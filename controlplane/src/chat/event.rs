@@ -12,6 +12,7 @@ use shared::ids::{ChatId, MessageId, ModelId, OpId, QueueId, WorkspaceId};
 use utoipa::ToSchema;
 
 use super::content::{Effort, Part, Plan, Role, Usage};
+use super::family::{AgentType, Budget, Outcome};
 use crate::time::Timestamp;
 
 /// How far a viewer has come: `snapshot_version.history_version.attempt.seq.tag`.
@@ -400,6 +401,36 @@ pub struct ChatHead {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// Its place among agents, and what it used.
+    #[serde(flatten)]
+    pub family: FamilyHead,
+}
+
+/// The place of a chat among agents, and what it used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FamilyHead {
+    /// The chat that began it; none: a person or a program did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub parent_id: Option<ChatId>,
+    /// What it is for, if it is an agent of another chat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_type: Option<AgentType>,
+    /// What became of its last work, if it is an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Whether it waits for agents alone: `requires_action`, and no person is needed.
+    #[serde(default)]
+    pub waits_for_agents: bool,
+    /// Tokens of all its model calls.
+    #[serde(default)]
+    pub tokens: i64,
+    /// Their cost in millionths, as far as it is known.
+    #[serde(default)]
+    pub cost_micros: i64,
+    /// How much it and the agents below it may use until somebody lets it go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 /// Why a chat stopped or a model call failed, for people and programs.

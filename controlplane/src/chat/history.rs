@@ -11,6 +11,7 @@ use super::content::{Part, Role, StoredPart};
 use super::context::marks::{Marks, mark};
 use super::context::repair::missing;
 use super::context::{Dialect, repair, stub, summary, words};
+use super::family;
 use crate::llm::PromptMessage;
 use crate::store::chats::MessageRow;
 
@@ -98,6 +99,9 @@ fn said(row: &MessageRow, stored: &StoredPart, reader: Reader<'_>) -> Option<Sto
             args: if args.is_object() { args.clone() } else { json!({ "invalid": args }) },
         },
         // Thinking without its signature is of no use to any provider.
+        Part::AgentReport { agent_id, title, outcome, text } => {
+            Part::Text { text: family::told(*agent_id, title, *outcome, text) }
+        }
         Part::Text { .. } | Part::Reasoning { .. } => return None,
         Part::ToolResult { .. } | Part::Notice { .. } | Part::Compaction { .. } => return None,
     };

@@ -235,6 +235,7 @@ mod tests {
                 snapshot_version: 1,
                 created_at: Timestamp(0),
                 updated_at: Timestamp(0),
+                family: Default::default(),
             }))
         }
     }

@@ -15,6 +15,7 @@ pub mod context;
 pub mod deciding;
 pub mod engine;
 pub mod event;
+pub mod family;
 pub mod hints;
 pub mod history;
 pub mod hub;

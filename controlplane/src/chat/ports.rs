@@ -39,6 +39,14 @@ pub trait Models: Send + Sync + 'static {
     /// # Errors
     /// Why there is none, for the chat: it stops with this error.
     async fn choose(&self, model: Option<ModelId>) -> Result<ModelChoice, ChatErrorView>;
+
+    /// The model that people or the provider know by `name`.
+    ///
+    /// # Errors
+    /// The names that there are.
+    async fn find(&self, _name: &str) -> Result<ModelId, Vec<String>> {
+        Err(Vec::new())
+    }
 }
 
 /// One tool call that is to be run. Its intent is committed.
@@ -74,6 +82,11 @@ pub trait ToolRunner: Send + Sync + 'static {
     /// What a call would do; none: there is no such tool. A call that will be answered with an
     /// error anyway is [`Class::Free`].
     fn class(&self, tool: &str, args: &serde_json::Value) -> Option<Class>;
+
+    /// Longest run of a tool whose workspace answers; none: as long as it takes.
+    fn deadline(&self, _tool: &str) -> Option<Duration> {
+        None
+    }
 
     /// Runs one call. May be dropped at any await and run again with the same key.
     async fn run(&self, run: ToolRun) -> Result<ToolOutcome, ToolError>;

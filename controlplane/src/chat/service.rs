@@ -17,6 +17,7 @@ use super::content::{ClientTool, Effort, Part};
 use super::context::is_compactable;
 use super::context::marks::COMPACT_REQUEST;
 use super::event::{Cursor, InvalidCursor};
+use super::family::Budget;
 use super::hints::Hints;
 use super::machine::{Busy, UserMessage};
 use super::stream::{Streams, Subscription};
@@ -47,6 +48,8 @@ pub struct BeginChat {
     pub effort: Option<Effort>,
     /// Tools that the client runs itself. The caller has checked names and schemas.
     pub client_tools: Vec<ClientTool>,
+    /// How much it may use until somebody lets it go on; none: 200 steps a turn.
+    pub budget: Option<Budget>,
     /// The request's idempotency key.
     pub key: Option<ClaimedKey>,
 }
@@ -109,6 +112,7 @@ impl ChatService {
                 title_source,
                 message: said(begin.content, begin.model_id, begin.effort),
                 client_tools: begin.client_tools,
+                budget: begin.budget,
                 claim: seat.as_ref().map(|seat| seat.replica()),
                 key: begin.key,
             };
@@ -187,13 +191,19 @@ impl ChatService {
         .await
     }
 
-    /// Stops the turn. A second stop is no error.
+    /// Stops the turn, and those of all agents below it. A second stop is no error.
     ///
     /// # Errors
     /// [`StoreError::Refused`]: nothing runs.
     pub async fn interrupt(&self, user: UserId, chat: ChatId) -> Result<ChatRow, StoreError> {
         self.own(user, chat).await?;
-        self.change(move |store| async move { store.interrupt(chat).await }).await
+        let this = self.clone();
+        self.to_the_end(async move {
+            let family = this.store.interrupt(chat).await?;
+            family.iter().for_each(|row| this.changed(row));
+            family.into_iter().next().ok_or(StoreError::NotFound)
+        })
+        .await
     }
 
     /// Asks for a shorter history: at once, or after the running tools. False: there is nothing to
@@ -271,6 +281,23 @@ impl ChatService {
         limit: u32,
     ) -> Result<Vec<ChatRow>, StoreError> {
         self.store.list(user, filter, after, limit).await
+    }
+
+    /// Sets how much a chat and its agents may use; all of it is unused then.
+    pub async fn set_budget(
+        &self,
+        user: UserId,
+        chat: ChatId,
+        budget: Option<Budget>,
+    ) -> Result<ChatRow, StoreError> {
+        self.own(user, chat).await?;
+        self.change(move |store| async move { store.set_budget(chat, budget).await }).await
+    }
+
+    /// The agents that a chat began, newest first.
+    pub async fn agents(&self, user: UserId, chat: ChatId) -> Result<Vec<ChatRow>, StoreError> {
+        self.own(user, chat).await?;
+        self.store.agents(chat).await
     }
 
     /// Follows the chat from `cursor`; see [`Streams::subscribe`].

@@ -11,6 +11,8 @@ use crate::store::{ModelRow, ModelStore, ProviderRow, ProviderStore, StoreError}
 
 /// Most output tokens of a step where the model's settings do not say.
 const MAX_OUTPUT_TOKENS: u64 = 32_000;
+/// Models among which a name is looked for.
+const MODELS_NAMED: u32 = 200;
 
 /// Reads the settings at every step, so that a change of a key or a model takes effect at once.
 pub struct StoredModels {
@@ -98,6 +100,26 @@ impl Models for StoredModels {
             options: row.options,
             price: row.price,
         })
+    }
+
+    async fn find(&self, name: &str) -> Result<ModelId, Vec<String>> {
+        let rows = match self.models.list(MODELS_NAMED).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "models cannot be listed");
+                return Err(Vec::new());
+            }
+        };
+        let known = |row: &&ModelRow| row.enabled && !row.hidden;
+        let is_it = |row: &&ModelRow| {
+            row.display_name.eq_ignore_ascii_case(name)
+                || row.model.eq_ignore_ascii_case(name)
+                || row.id.to_string() == name
+        };
+        match rows.iter().filter(known).find(is_it) {
+            Some(row) => Ok(row.id),
+            None => Err(rows.iter().filter(known).map(|row| row.display_name.clone()).collect()),
+        }
     }
 }
 

@@ -147,6 +147,10 @@ impl ToolRunner for StoredResults {
         if tool == READ_RESULT { Some(Class::Free) } else { self.inner.class(tool, args) }
     }
 
+    fn deadline(&self, tool: &str) -> Option<Duration> {
+        self.inner.deadline(tool)
+    }
+
     async fn run(&self, run: ToolRun) -> Result<ToolOutcome, ToolError> {
         if run.tool != READ_RESULT {
             return self.inner.run(run).await;

@@ -33,6 +33,13 @@ pub fn from_first_words(content: &[Part]) -> String {
     title
 }
 
+/// The first words of a text.
+#[must_use]
+pub fn from_first_words_of(text: &str) -> String {
+    let start = text.floor_char_boundary(1_024);
+    from_first_words(&[Part::Text { text: text[..start].to_owned() }])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -92,6 +92,10 @@ impl ToolRunner for WorkspaceTools {
         self.catalogue.kind(tool)
     }
 
+    fn deadline(&self, tool: &str) -> Option<Duration> {
+        self.catalogue.deadline(tool)
+    }
+
     async fn run(&self, run: ToolRun) -> Result<ToolOutcome, ToolError> {
         let context = ToolContext {
             workspace: run.workspace_id.map(|id| self.fleet.workspace(id)),

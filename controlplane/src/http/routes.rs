@@ -49,6 +49,7 @@ fn reading() -> OpenApiRouter<App> {
         .routes(routes!(providers::list_providers))
         .routes(routes!(chats::list_chats))
         .routes(routes!(chats::get_chat))
+        .routes(routes!(chats::list_agents))
         .routes(routes!(chats::list_messages))
         .routes(routes!(chats::list_variants))
         .routes(routes!(chats::list_approval_rules))

@@ -26,6 +26,8 @@ text_enum! {
         Tool = "tool",
         /// The history was made shorter.
         Compaction = "compaction",
+        /// A model call inside a tool call.
+        Advisor = "advisor",
     }
 }
 

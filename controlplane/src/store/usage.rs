@@ -21,6 +21,8 @@ text_enum! {
         Title = "title",
         /// A turn's label.
         Label = "label",
+        /// A second opinion.
+        Advisor = "advisor",
     }
 }
 

@@ -94,13 +94,14 @@ impl Catalogue {
         Self { tools }
     }
 
-    /// What a model is offered: nothing without a workspace, reads alone in plan mode. The order
+    /// What a model is offered: without a workspace only to ask people; reads alone in plan mode. The order
     /// never changes, so that a provider's prompt cache holds.
     #[must_use]
     pub fn specs(&self, has_workspace: bool, mode: &str) -> Vec<ToolSpec> {
         self.tools
             .iter()
-            .filter(|tool| has_workspace && admits(mode, tool.kind))
+            .filter(|tool| has_workspace || tool.kind == ToolKind::Question)
+            .filter(|tool| admits(mode, tool.kind))
             .map(|tool| tool.spec.clone())
             .collect()
     }
@@ -176,7 +177,7 @@ impl Catalogue {
                 ),
             ));
         };
-        if context.workspace.is_none() {
+        if context.workspace.is_none() && tool.kind != ToolKind::Question {
             return Some(no_workspace(name));
         }
         if !admits(&context.mode, tool.kind) {
@@ -207,10 +208,12 @@ impl Default for Catalogue {
 /// sandbox in plan mode.
 fn admits(mode: &str, kind: ToolKind) -> bool {
     match kind {
-        ToolKind::Read | ToolKind::Question => true,
-        ToolKind::Command => matches!(mode, "ask" | "plan" | "edit" | "auto"),
+        ToolKind::Read => true,
+        // An agent that explores asks nobody; its commands run in the sandbox of plan mode.
+        ToolKind::Question => mode != "explore",
+        ToolKind::Command => matches!(mode, "ask" | "plan" | "explore" | "edit" | "auto"),
         ToolKind::Proposal => mode == "plan",
-        ToolKind::Progress => mode != "plan",
+        ToolKind::Progress => !matches!(mode, "plan" | "explore"),
         ToolKind::Operation => matches!(mode, "ask" | "edit" | "auto"),
     }
 }
@@ -310,7 +313,8 @@ mod tests {
     }
 
     #[test]
-    fn a_chat_without_a_workspace_is_offered_nothing() {
-        assert!(Catalogue::new().specs(false, "auto").is_empty());
+    fn a_chat_without_a_workspace_can_only_ask() {
+        let specs = Catalogue::new().specs(false, "auto");
+        assert_eq!(specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(), ["ask_user"]);
     }
 }

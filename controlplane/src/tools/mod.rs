@@ -12,6 +12,8 @@
 //! journal makes sure that nothing runs twice. Bodies are thin over the daemon's methods, keep no
 //! state, and may be dropped at any await: what they started is found again by the operation id.
 
+pub mod advisor;
+pub mod agents;
 mod arguments;
 mod catalogue;
 mod context;
@@ -29,6 +31,8 @@ mod workspace;
 #[cfg(test)]
 mod tests;
 
+pub use advisor::AdvisorTool;
+pub use agents::AgentTools;
 pub use arguments::is_schema;
 pub use catalogue::{Catalogue, ToolKind};
 pub use context::{LiveOutput, OperationKey, ToolContext, ToolError, ToolOutcome};

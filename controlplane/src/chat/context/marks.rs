@@ -72,6 +72,13 @@ pub fn is_step(row: &MessageRow) -> bool {
     !row.removed && row.role == Role::Assistant && mark(row).is_none()
 }
 
+/// Whether an agent of the chat told something in this row.
+#[must_use]
+pub fn is_report(row: &MessageRow) -> bool {
+    let tells = |part: &Part| matches!(part, Part::AgentReport { .. });
+    !row.removed && row.content.iter().any(|stored| tells(&stored.part))
+}
+
 /// Whether a person said something in this row.
 #[must_use]
 pub fn is_said(row: &MessageRow) -> bool {

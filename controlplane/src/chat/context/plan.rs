@@ -272,7 +272,7 @@ fn tokens(bytes: usize) -> u64 {
 fn size(stored: &StoredPart, pruned: bool) -> usize {
     let whole = match (&stored.raw, &stored.part) {
         (Some(raw), _) => raw.get().len(),
-        (None, Part::Text { text }) => text.len(),
+        (None, Part::Text { text } | Part::AgentReport { text, .. }) => text.len(),
         (None, Part::ToolCall { name, args, .. }) => name.len() + args.to_string().len(),
         (None, Part::ToolResult { result, .. }) => {
             crate::chat::history::result_bytes(result).min(crate::chat::history::RESULT_SHOWN_BYTES)

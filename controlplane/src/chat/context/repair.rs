@@ -171,7 +171,7 @@ fn is_the_models(stored: &StoredPart) -> bool {
         Part::ToolCall { .. } => true,
         // Thinking without its signature, and a remark that stands for no block, are of no use.
         Part::Reasoning { .. } | Part::Notice { .. } => stored.raw.is_some(),
-        Part::ToolResult { .. } | Part::Compaction { .. } => false,
+        Part::ToolResult { .. } | Part::Compaction { .. } | Part::AgentReport { .. } => false,
     }
 }
 

@@ -82,6 +82,8 @@ pub enum Effect {
     Intend(Vec<Intent>),
     /// Let a call run that waited for a person.
     OpenGate(OpId),
+    /// Let a call wait for agents.
+    CloseGate(OpId),
     /// Keep one answer of a person or a client, or that there is none; the history does not change.
     RecordAnswer(ToolAnswer),
     /// Keep one answer; the history does not change.
@@ -156,6 +158,7 @@ impl Effect {
             Self::Fork { .. } => "fork",
             Self::ShowBranch(_) => "show branch",
             Self::OpenGate(_) => "open gate",
+            Self::CloseGate(_) => "close gate",
             Self::RecordAnswer(_) => "record answer",
             Self::MoveInQueue { .. } => "move in queue",
             Self::GrantSteps => "grant steps",

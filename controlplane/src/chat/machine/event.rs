@@ -29,6 +29,8 @@ pub struct AssistantMessage {
     pub model: Option<String>,
     /// Tokens of the step.
     pub usage: Option<Usage>,
+    /// Milliseconds that the worker worked since its last commit of a step.
+    pub worked_ms: u64,
 }
 
 /// One tool call that is going to be run: committed before it is dispatched.
@@ -220,6 +222,15 @@ pub enum Event {
         /// As the store found it.
         found: Awaited,
     },
+    /// A call waits for agents from here on.
+    Wait {
+        /// Which.
+        op_id: OpId,
+        /// The operation as the store found it.
+        found: Asked,
+    },
+    /// An agent that the chat began tells what became of it, and no call waits for that.
+    Report(UserMessage),
     /// A user stops the turn.
     Interrupt,
     /// A user archives the chat, or takes it back from there.
@@ -273,6 +284,8 @@ impl Event {
             Self::Approve { .. } => "approve",
             Self::Answer { .. } => "answer",
             Self::Expire { .. } => "expire",
+            Self::Wait { .. } => "wait",
+            Self::Report(_) => "report",
             Self::Send { busy: Busy::Queue, .. } => "send_queue",
             Self::Send { busy: Busy::Steer, .. } => "send_steer",
             Self::Send { busy: Busy::Interrupt, .. } => "send_interrupt",

@@ -58,6 +58,8 @@ pub enum Gate {
     Plan,
     /// The client that declared the tool.
     Client,
+    /// Agents that the chat began. A call comes to this while it runs, never at its beginning.
+    Agents,
 }
 
 impl Gate {
@@ -70,6 +72,7 @@ impl Gate {
             Self::Question => "question",
             Self::Plan => "plan",
             Self::Client => "client",
+            Self::Agents => "agents",
         }
     }
 }
@@ -78,7 +81,7 @@ impl std::str::FromStr for Gate {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Open, Self::Approval, Self::Question, Self::Plan, Self::Client]
+        [Self::Open, Self::Approval, Self::Question, Self::Plan, Self::Client, Self::Agents]
             .into_iter()
             .find(|gate| gate.as_str() == text)
             .ok_or(())

@@ -15,8 +15,8 @@
 //!                     ▲▲ │ interrupt, │
 //!         finish_turn ││ │ send_interrupt, promote
 //!         (no queue)  ││ ▼            │
-//!                     │└ I0,I1 ───────┘          A0,A1: waits for a person or a client;
-//!                     └── finish_interruption    interrupt answers the calls, the turn goes on
+//!                     │└ I0,I1 ───────┘          A0,A1: waits for a person, a client or agents;
+//!                     └── finish_interruption    interrupt answers the calls and ends the turn
 //! ```
 //!
 //! Ownership is orthogonal: `acquire` takes a chat from nobody or from a worker whose lease ended,
@@ -123,6 +123,7 @@ impl ChatMachine {
                 | Event::EditMessage { .. }
                 | Event::SwitchBranch { .. }
                 | Event::Continue
+                | Event::Report(_)
                 | Event::Interrupt,
             ) => refuse(Refusal::Archived),
 
@@ -173,6 +174,11 @@ impl ChatMachine {
             (S::E1 | S::R1 | S::I1 | S::A1, Event::Promote { id, found: Some(found) }) => {
                 facts.promote(state, Effect::MoveToHead { id, steer: found.steer })
             }
+
+            (S::W, Event::Report(message)) => facts.begin_turn(vec![Effect::InsertUser(message)]),
+            // Not counted against the queue: agents are, and nothing that one tells is lost.
+            (_, Event::Report(message)) => vec![Effect::Enqueue { message, steer: true }],
+            (S::R0 | S::R1, Event::Wait { op_id, found }) => facts.wait(op_id, found),
 
             (S::R0 | S::R1, Event::Interrupt) => interrupting(),
             // A second press of Stop: it is so already.
@@ -257,6 +263,7 @@ impl ChatMachine {
                 facts.awaited = u32::try_from(waits).unwrap_or(u32::MAX);
             }
             Effect::OpenGate(_) => facts.awaited = facts.awaited.saturating_sub(1),
+            Effect::CloseGate(_) => facts.awaited += 1,
             Effect::RecordAnswer(_) => {
                 facts.unanswered = facts.unanswered.saturating_sub(1);
                 facts.awaited = facts.awaited.saturating_sub(1);

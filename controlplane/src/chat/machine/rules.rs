@@ -131,6 +131,23 @@ impl Facts {
         effects
     }
 
+    /// A call waits for agents. If all that are open wait now, there is nothing to drive.
+    pub(super) fn wait(&self, op_id: OpId, found: Asked) -> Vec<Effect> {
+        match found {
+            Asked::Unknown => return refuse(Refusal::ResultUnexpected),
+            Asked::Answered => return refuse(Refusal::ResultDuplicate),
+            Asked::Open => {}
+        }
+        if self.unanswered <= self.awaited {
+            return refuse(Refusal::ResultUnexpected);
+        }
+        let mut effects = vec![Effect::CloseGate(op_id)];
+        if self.unanswered == self.awaited + 1 {
+            effects.extend(at_rest(ChatStatus::RequiresAction));
+        }
+        effects
+    }
+
     /// A call may run. Where nobody drives the chat, somebody is needed again.
     pub(super) fn approve(&self, op_id: OpId) -> Vec<Effect> {
         let mut effects = vec![Effect::OpenGate(op_id)];

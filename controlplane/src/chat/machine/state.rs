@@ -135,6 +135,12 @@ impl ExecutionState {
         }
     }
 
+    /// Whether it waits for people, clients or agents.
+    #[must_use]
+    pub const fn is_awaiting(self) -> bool {
+        matches!(self, Self::A0 | Self::A1)
+    }
+
     /// Whether a worker has something to do: a turn to drive or a stop to carry out.
     #[must_use]
     pub const fn is_runnable(self) -> bool {

@@ -119,6 +119,8 @@ fn every_event() -> Vec<Event> {
         Event::Approve { op_id: op(), found: awaited },
         Event::Answer { answer: answer(), found: awaited },
         Event::Expire { answer: answer(), found: awaited },
+        Event::Wait { op_id: op(), found: Asked::Open },
+        Event::Report(message()),
         Event::Interrupt,
         Event::SetArchived(true),
         Event::SetArchived(false),
@@ -221,7 +223,7 @@ fn drawing() -> String {
         "# The states of a chat\n\nGenerated from `controlplane/src/chat/machine`; a test compares. \
          What each event writes is in `transitions.txt` there, and why in \
          [016-turns.md](016-turns.md).\n\n\
-         W rests, E stopped by an error, R runs, I is being stopped, A waits for people or clients, \
+         W rests, E stopped by an error, R runs, I is being stopped, A waits for people, clients or agents, \
          X archived; 0: the queue is empty, 1: it is not.\n\n```mermaid\nstateDiagram-v2\n",
     );
     for ((from, to), events) in &arrows {
@@ -309,6 +311,7 @@ struct Model {
     queue: Vec<bool>,
     open: usize,
     waits: usize,
+    reports: usize,
     owned: bool,
     error: bool,
 }
@@ -343,6 +346,7 @@ impl Model {
                 self.waits -= 1;
             }
             Effect::OpenGate(_) => self.waits -= 1,
+            Effect::CloseGate(_) => self.waits += 1,
             // The first user's message is edited: what follows it goes with it.
             Effect::Fork { .. } => {
                 self.history.clear();
@@ -425,7 +429,10 @@ impl Model {
         let rests = matches!(facts.status, ChatStatus::Waiting | ChatStatus::Error);
         assert!(!rests || (self.open == 0 && !self.owned), "{facts:?}");
         assert!(!asks || !self.owned, "nobody drives what waits for people: {facts:?}");
-        assert!(facts.queue <= QUEUE_MAX);
+        assert!(
+            facts.queue as usize <= QUEUE_MAX as usize + self.reports,
+            "only agents go over it"
+        );
     }
 }
 
@@ -455,6 +462,8 @@ enum Try {
     Interruption(Option<u32>),
     Error,
     Reconcile,
+    Wait,
+    Report,
 }
 
 fn tries() -> impl Strategy<Value = Try> {
@@ -485,6 +494,8 @@ fn tries() -> impl Strategy<Value = Try> {
         3 => proptest::option::of(0_u32..3).prop_map(Try::Interruption),
         1 => Just(Try::Error),
         1 => Just(Try::Reconcile),
+        3 => Just(Try::Wait),
+        1 => Just(Try::Report),
     ]
 }
 
@@ -525,6 +536,12 @@ impl Try {
             },
             Self::Error => Event::FinishError(error()),
             Self::Reconcile => Event::Reconcile(error()),
+            Self::Wait => {
+                let runs = model.open > model.waits;
+                let found = if runs { Asked::Open } else { Asked::Unknown };
+                Event::Wait { op_id: op(), found }
+            }
+            Self::Report => Event::Report(message()),
         }
     }
 }
@@ -540,6 +557,7 @@ proptest! {
             model.run(&effect);
         }
         for attempt in tries {
+            model.reports += usize::from(matches!(attempt, Try::Report));
             let effects = machine.apply(attempt.event(&model));
             for effect in &effects {
                 model.run(effect);

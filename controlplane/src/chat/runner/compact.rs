@@ -108,6 +108,7 @@ impl Runner {
                     raw_kind: None,
                     model: Some(answer.model.unwrap_or_else(|| choice.model.clone())),
                     usage: Some(answer.usage),
+                    worked_ms: self.worked_ms(),
                 };
                 self.keep(summary::mark(&plan, &text), said).await
             }

@@ -7,24 +7,24 @@
 //!         ├ a pause is noted ───► wait, then the next attempt
 //!         ├ a compaction is asked ► summarise
 //!         ├ the model has spoken ► finish the turn
-//!         ├ too many steps ─────► stop with an error
+//!         ├ a limit is reached ─► pause (`limits`)
 //!         └ otherwise ──────────► call the model
 //! anything else ────────────────► rest
 //! ```
 
 use crate::chat::content::{Part, Role};
 use crate::chat::context::is_compactable;
-use crate::chat::context::marks::{is_said, mark, request};
-use crate::chat::event::ChatStatus;
+use crate::chat::context::marks::{is_report, is_said, mark, request};
+use crate::chat::event::{ChatErrorView, ChatStatus};
 use crate::store::chats::{ChatRow, MessageRow};
 
-/// Model calls in one turn.
-pub(super) const STEPS_MAX: i64 = 200;
+use super::limits::pause;
+
 /// Attempts at one step, counted in the row and so across restarts.
 pub(super) const ATTEMPTS_MAX: i64 = 25;
 
 /// The next action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Stop what runs and keep what was said.
     Interrupt,
@@ -38,8 +38,8 @@ pub(super) enum Next {
     Compact,
     /// The model is done.
     FinishTurn,
-    /// The turn has taken too many steps.
-    TooManySteps,
+    /// A limit is reached: somebody has to let the turn go on.
+    Pause(Box<ChatErrorView>),
     /// The step was tried too often.
     TooManyAttempts,
     /// Nothing to do.
@@ -67,8 +67,10 @@ pub(super) fn next(chat: &ChatRow, history: &[MessageRow]) -> Next {
         Some(row) if row.role == Role::Assistant && !has_calls(row) => Next::FinishTurn,
         // A chat that takes its replica down is not tried for ever.
         Some(_) if chat.attempt > ATTEMPTS_MAX => Next::TooManyAttempts,
-        Some(_) if chat.steps_in_turn - compactions(history) >= STEPS_MAX => Next::TooManySteps,
-        Some(_) => Next::CallModel,
+        Some(_) => match pause(chat, history, chat.steps_in_turn - compactions(history)) {
+            Some(why) => Next::Pause(Box::new(why)),
+            None => Next::CallModel,
+        },
     }
 }
 
@@ -91,7 +93,7 @@ fn last_word(history: &[MessageRow]) -> (Option<&MessageRow>, bool) {
 
 /// Compactions of the turn: they are committed as steps and are none of the model's.
 fn compactions(history: &[MessageRow]) -> i64 {
-    let turn = history.iter().rev().take_while(|row| !is_said(row));
+    let turn = history.iter().rev().take_while(|row| !is_said(row) && !is_report(row));
     turn.filter(|row| mark(row).is_some()).map(|_| 1).sum()
 }
 
@@ -101,10 +103,10 @@ fn has_calls(row: &MessageRow) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::STEPS_MAX;
     use super::*;
     use crate::chat::content::{Compaction, CompactionMethod, CompactionReason};
     use crate::chat::context::marks::COMPACT_REQUEST;
-    use crate::chat::event::ChatErrorView;
     use crate::chat::machine::RetryState;
     use crate::store::chats::TitleSource;
     use serde_json::json;
@@ -149,6 +151,19 @@ mod tests {
             queue_position: None,
             created_at_ms: 0,
             updated_at_ms: 0,
+            root_id: None,
+            depth: 0,
+            agent_type: None,
+            spawned_by: None,
+            reports: false,
+            outcome: None,
+            awaited_agents: 0,
+            budget: None,
+            worked_ms: 0,
+            total_tokens: 0,
+            total_cost_micros: 0,
+            granted_tokens: 0,
+            granted_cost_micros: 0,
         }
     }
 
@@ -215,6 +230,7 @@ mod tests {
             chat
         };
         let asked = [text(Role::User)];
+        let full = with(|chat| chat.steps_in_turn = STEPS_MAX);
         let wish = || {
             let part = Part::Notice { code: COMPACT_REQUEST.into(), text: String::new() };
             message(Role::User, part)
@@ -240,7 +256,11 @@ mod tests {
                 &asked,
                 Next::Wait { until_ms: 7, at_most_ms: 5 },
             ),
-            (with(|chat| chat.steps_in_turn = STEPS_MAX), &asked, Next::TooManySteps),
+            (
+                with(|chat| chat.steps_in_turn = STEPS_MAX),
+                &asked,
+                Next::Pause(Box::new(pause(&full, &asked, STEPS_MAX).unwrap())),
+            ),
             (with(|chat| chat.attempt = ATTEMPTS_MAX + 1), &asked, Next::TooManyAttempts),
             (with(|chat| chat.status = ChatStatus::Waiting), &asked, Next::Rest),
             (with(|chat| chat.status = ChatStatus::Error), &asked, Next::Rest),

@@ -1,6 +1,6 @@
 //! Errors of a chat, for people and programs: what happened and what to do.
 
-use super::decide::{ATTEMPTS_MAX, STEPS_MAX};
+use super::decide::ATTEMPTS_MAX;
 use crate::chat::event::ChatErrorView;
 use crate::llm::{ProviderError, ProviderErrorKind};
 
@@ -27,12 +27,9 @@ pub(super) fn cut(kind: ProviderErrorKind, message: &str) -> ProviderError {
     }
 }
 
-pub(super) fn too_many_steps() -> ChatErrorView {
-    plain(
-        "step_limit",
-        format!("The turn took {STEPS_MAX} steps and was stopped. Send a message to go on."),
-        true,
-    )
+/// A limit that stops a turn until somebody lets it go on.
+pub(super) fn paused(code: &str, message: String) -> ChatErrorView {
+    plain(code, message, true)
 }
 
 pub(super) fn too_many_attempts() -> ChatErrorView {

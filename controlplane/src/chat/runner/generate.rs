@@ -99,6 +99,7 @@ impl Runner {
                     raw_kind: Some(choice.provider.kind().to_owned()),
                     model: Some(choice.model),
                     usage: None,
+                    worked_ms: 0,
                 });
                 self.stopped(stop).await
             }
@@ -110,7 +111,7 @@ impl Runner {
         let has_workspace = self.chat.workspace_id.is_some();
         Prompt {
             model: choice.model.clone(),
-            system: system::prompt(has_workspace, &self.chat.mode).to_owned(),
+            system: system::prompt(has_workspace, &self.chat.mode, self.chat.agent_type),
             messages: history::messages(&self.history, reader),
             ask: None,
             tools: self.offered(has_workspace),
@@ -122,7 +123,15 @@ impl Runner {
 
     /// The built-in tools, then the client's; a built-in one wins a name.
     fn offered(&self, has_workspace: bool) -> Vec<ToolSpec> {
-        let mut tools = self.shared.tools.specs(has_workspace, &self.chat.mode);
+        let mut tools = self.shared.tools.specs(has_workspace, self.chat.tool_mode());
+        if self.chat.parent_id.is_some() {
+            // What an agent cannot decide, it reports.
+            tools.retain(|tool| tool.name != "ask_user" && tool.name != "propose_plan");
+        }
+        tools.extend(self.agent_specs());
+        if has_workspace && self.may_ask_advisor() {
+            tools.push(self.shared.advisor.spec());
+        }
         let own = |tool: &&ClientTool| self.shared.tools.kind(&tool.name).is_none();
         tools.extend(self.chat.client_tools.iter().filter(own).map(|tool| ToolSpec {
             name: tool.name.clone(),
@@ -148,6 +157,7 @@ impl Runner {
             raw_kind: Some(choice.provider.kind().to_owned()),
             model: Some(answer.model.unwrap_or_else(|| choice.model.clone())),
             usage: Some(answer.usage),
+            worked_ms: self.worked_ms(),
         };
         shared::fault::pass("w0 step").await;
         let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);

@@ -16,9 +16,12 @@
 //! stream, a tool's wait) never contains a commit; after each commit the episode is turned over and
 //! only then the hints are sent.
 //!
-//! Its files: `decide` (pure) chooses; `generate`, `compact`, `tools`, `interrupt` act; `commit` writes; `watch`
+//! Its files: `decide` (pure) chooses; `generate`, `compact`, `tools`, `agents`, `advisor`, `interrupt` act; `limits` says
+//! when to pause; `commit` writes; `watch`
 //! says when to stop in the middle.
 
+mod advisor;
+mod agents;
 mod checkpoint;
 mod commit;
 mod compact;
@@ -28,6 +31,7 @@ mod failure;
 mod generate;
 mod intent;
 mod interrupt;
+mod limits;
 mod system;
 mod tools;
 mod trace;
@@ -39,6 +43,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use shared::clock::Clock;
 use shared::ids::{ChatId, IdSource, OpId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Need;
@@ -52,6 +57,7 @@ use crate::store::StoreError;
 use crate::store::chats::{
     Acquired, ChatRow, ChatStore, Finished, MessageRow, OperationRow, WorkerFence,
 };
+use crate::tools::{AdvisorTool, AgentTools};
 use decide::Next;
 pub(super) use failure::internal as internal_error;
 use trace::Tracing;
@@ -74,6 +80,8 @@ pub(super) struct Shared {
     pub(super) ids: Arc<dyn IdSource>,
     pub(super) rng: Mutex<StdRng>,
     pub(super) recorder: Recorder,
+    pub(super) agents: AgentTools,
+    pub(super) advisor: AdvisorTool,
 }
 
 /// Drives one chat. Made per acquisition.
@@ -101,6 +109,8 @@ pub(super) struct Runner {
     has_asked: bool,
     /// Whether the open operations were told to stop.
     stop_told: bool,
+    /// Until when this runner's work is counted in the chat's row.
+    counted_to: Instant,
     /// Operations whose answers are stored and of which the daemon was told.
     acknowledged: Vec<OpId>,
     watch: Watch,
@@ -150,6 +160,7 @@ impl Runner {
             preview: None,
             has_asked: false,
             stop_told: false,
+            counted_to: Instant::now(),
             acknowledged: Vec::new(),
             watch,
         };
@@ -177,16 +188,30 @@ impl Runner {
                 Next::Interrupt => self.interrupt().await?,
                 Next::RunTools => self.run_tools().await?,
                 Next::Wait { until_ms, at_most_ms } => self.wait(until_ms, at_most_ms).await?,
-                Next::CallModel => self.generate().await?,
+                Next::CallModel => self.call_model().await?,
                 Next::Compact => {
                     self.need = Need::Asked;
                     self.generate().await?;
                 }
                 Next::FinishTurn => self.finish_turn().await?,
-                Next::TooManySteps => self.finish_error(failure::too_many_steps()).await?,
+                Next::Pause(why) => self.finish_error(*why).await?,
                 Next::TooManyAttempts => self.finish_error(failure::too_many_attempts()).await?,
                 Next::Rest => return Ok(()),
             }
+        }
+    }
+
+    /// Asks the model, unless the family has used what it may.
+    async fn call_model(&mut self) -> Flow {
+        match limits::spent_too_much(&self.shared.store, &self.chat).await {
+            Ok(None) => self.generate().await,
+            Ok(Some(why)) => self.finish_error(why).await,
+            // What was used is known after the database is back; until then no model is asked.
+            Err(StoreError::Unavailable(_) | StoreError::Contended(_)) => {
+                tokio::time::sleep(TROUBLE_PAUSE).await;
+                self.look_again().await
+            }
+            Err(error) => Err(Leave::Broken(error)),
         }
     }
 
@@ -263,7 +288,7 @@ impl Runner {
 
     /// Takes over what the end of a turn wrote: the chat rests, or a queued message is next.
     fn finished(&mut self, finished: Option<Finished>) {
-        let Some(Finished { chat, messages, next }) = finished else { return };
+        let Some(Finished { chat, messages, next, parent }) = finished else { return };
         let error = chat.last_error.as_ref().filter(|_| chat.status == ChatStatus::Error);
         self.trace_turn_over(self.chat.status, error.map(|error| error.code.as_str()));
         self.chat = chat;
@@ -278,6 +303,10 @@ impl Runner {
         }
         self.tell();
         self.tell_lists();
+        if let Some(parent) = parent {
+            shared::fault::point("f3 came home");
+            self.tell_agent(&parent);
+        }
     }
 
     /// What to do when something was stopped in the middle.
@@ -300,6 +329,14 @@ impl Runner {
     fn seen(&self) -> Seen {
         let history_version = self.fence.history_version;
         Seen { history_version, awaited: self.chat.awaited }
+    }
+
+    /// Milliseconds since this was asked last: what a step adds to the time that the chat worked.
+    fn worked_ms(&mut self) -> u64 {
+        let now = Instant::now();
+        let worked = now.saturating_duration_since(self.counted_to);
+        self.counted_to = now;
+        u64::try_from(worked.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The running episode by the fence.

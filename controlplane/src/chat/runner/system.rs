@@ -1,8 +1,18 @@
 //! The system prompt. A function of the mode and of whether there is a workspace, and of nothing
 //! else: it must not change within a chat, otherwise the provider's cache is lost.
 
+use crate::chat::family::AgentType;
+
 /// What the model is told before the history.
-pub(super) fn prompt(has_workspace: bool, mode: &str) -> &'static str {
+pub(super) fn prompt(has_workspace: bool, mode: &str, agent: Option<AgentType>) -> String {
+    match agent {
+        None => of_mode(has_workspace, mode).to_owned(),
+        Some(AgentType::General) => format!("{}{AGENT}", of_mode(has_workspace, mode)),
+        Some(AgentType::Explore) => EXPLORE.to_owned(),
+    }
+}
+
+fn of_mode(has_workspace: bool, mode: &str) -> &'static str {
     match (has_workspace, mode) {
         (false, _) => NO_WORKSPACE,
         (true, "plan") => PLAN,
@@ -22,7 +32,8 @@ macro_rules! text {
 }
 
 const NO_WORKSPACE: &str = text!(
-    "\n\nThis chat has no workspace, so you have no tools: you cannot read files or run commands."
+    "\n\nThis chat has no workspace: you cannot read files or run commands. A decision that is the \
+     user's to make, ask for with ask_user."
 );
 
 const WORKSPACE: &str = text!(
@@ -44,4 +55,18 @@ const PLAN: &str = text!(
      $TMPDIR, nor use the network: one that has to is for the plan. What you cannot find out and must not decide, ask with ask_user. When you know what \
      to do, call propose_plan: what to change, where, in which order, how to check it, and what is \
      still open. Once the user approves it, carry it out and tick its steps with update_plan."
+);
+
+/// For an agent of another chat.
+const AGENT: &str = "\n\nYou are an agent that another conversation began for one task; your first message is that task. \
+     Nobody reads along and nobody answers questions: decide what you can, and name what you could not. Your last \
+     message is your report to the conversation that began you: what you did, with exact paths and figures, and \
+     what is left. Write it for a reader who saw nothing of your work.";
+
+const EXPLORE: &str = text!(
+    "\n\nYou are an agent that another conversation began to find something out in the user's workspace; your first \
+     message is that task. You read and search, and change nothing. Look in several places at once: call tools that do \
+     not depend on each other together. Nobody reads along and nobody answers questions. Your last message is your \
+     report: the answer first, then where it stands (paths with line numbers), then what you looked for and did not \
+     find. Write it for a reader who saw nothing of your work."
 );

@@ -10,7 +10,7 @@
 //! A task may be dropped at any moment: the daemon's journal answers or re-attaches the next one
 //! that asks with the same key. A panic of one tool is an error result of that call.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,11 +26,13 @@ use super::watch::Stop;
 use super::{Flow, Leave, Runner, failure};
 use crate::chat::content::Part;
 use crate::chat::event::{ChatStatus, PreviewKind};
+use crate::chat::family::AgentType;
 use crate::chat::hub::{EpisodeWriter, Piece};
-use crate::chat::machine::{Mode, ToolAnswer};
+use crate::chat::machine::{Gate, Mode, ToolAnswer};
 use crate::chat::plan;
 use crate::chat::ports::{Told, ToolRun, ToolRunner};
-use crate::store::chats::{ChatRow, OperationPhase, OperationRow, WorkerFence};
+use crate::store::chats::{ChatRow, OperationPhase, OperationRow, ToolStored, WorkerFence};
+use crate::tools::advisor::ADVISOR;
 use crate::tools::{LiveOutput, OperationKey, ToolError, ToolOutcome};
 
 /// Tools of one chat that run at once.
@@ -59,6 +61,10 @@ struct Batch {
     names: HashMap<Id, OperationRow>,
     /// Those that run, or whose answer is shown.
     known: HashSet<OpId>,
+    /// Calls about agents that are to be carried out.
+    of_agents: VecDeque<OperationRow>,
+    /// Calls that are answered with an error, as one of them had to be alone.
+    refused: Vec<OperationRow>,
 }
 
 impl Batch {
@@ -71,6 +77,8 @@ impl Batch {
             running: JoinSet::new(),
             names: HashMap::new(),
             known: HashSet::new(),
+            of_agents: VecDeque::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -103,6 +111,9 @@ impl Runner {
         // Whatever way this function is left, nothing goes on waiting.
         let _cancel_at_end = batch.cancel.clone().drop_guard();
         self.start_allowed(&mut batch, rows);
+        if !self.run_agent_calls(&mut batch).await? {
+            return Ok(());
+        }
         let (mut stopping, mut moved): (Option<Instant>, bool) = (None, false);
         while !batch.running.is_empty() {
             let seen = self.seen();
@@ -111,7 +122,12 @@ impl Runner {
                 joined = batch.running.join_next_with_id() => joined,
                 stop = self.watch.stopped(Duration::ZERO, seen), if stopping.is_none() => {
                     match stop {
-                        Stop::Decided(row) => self.decided(*row, &mut batch).await?,
+                        Stop::Decided(row) => {
+                            self.decided(*row, &mut batch).await?;
+                            if !self.run_agent_calls(&mut batch).await? {
+                                return Ok(());
+                            }
+                        }
                         stop => {
                             moved = matches!(stop, Stop::Moved);
                             self.stop_tools(stop, &batch.cancel, &mut stopping).await?;
@@ -163,17 +179,51 @@ impl Runner {
 
     /// Shows what is new in the batch and begins what may run.
     fn start_allowed(&self, batch: &mut Batch, rows: Vec<OperationRow>) {
+        // What must be called alone was called with others: none of them runs.
+        let exclusive = rows.len() > 1 && rows.iter().any(|row| row.tool == ADVISOR);
         for row in rows {
             if row.is_awaited() || !batch.known.insert(row.op_id) {
                 continue;
             }
             show(&batch.writer, &row);
-            if row.is_open() {
-                self.trace_tool(&row);
+            if !row.is_open() {
+                continue;
+            }
+            self.trace_tool(&row);
+            if exclusive {
+                batch.refused.push(row);
+            } else if self.shared.agents.has(&row.tool) || row.tool == ADVISOR {
+                batch.of_agents.push_back(row);
+            } else {
                 let run = self.tool_run(&row, &batch.writer, &batch.cancel);
                 batch.start(row, run);
             }
         }
+    }
+
+    /// Carries out the calls about agents, one commit each. False: the chat moved on.
+    async fn run_agent_calls(&mut self, batch: &mut Batch) -> Result<bool, Leave> {
+        let writer = Arc::clone(&batch.writer);
+        for row in std::mem::take(&mut batch.refused) {
+            let text =
+                format!("`{ADVISOR}` is called alone, in a step of its own. Nothing was done.");
+            let outcome = ToolOutcome::error("exclusive_tool", text);
+            self.trace_tool_over(&row, &outcome, (Duration::ZERO, Duration::ZERO));
+            if !self.store_answer(&row, outcome, Duration::ZERO, &writer).await? {
+                return Ok(false);
+            }
+        }
+        while let Some(row) = batch.of_agents.pop_front() {
+            let went_on = if row.tool == ADVISOR {
+                self.run_advisor(&row, &writer).await?
+            } else {
+                self.run_agent_call(&row, &writer).await?
+            };
+            if !went_on {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn tool_run(
@@ -185,9 +235,10 @@ impl Runner {
         let (shown, index) = (Arc::clone(writer), index_of(row));
         let kind = PreviewKind::ToolResult;
         // The stricter of what it was let through as and what the chat is now.
-        let mode = if row.read_only { PLAN.to_owned() } else { self.chat.mode.clone() };
+        let explores = self.chat.agent_type == Some(AgentType::Explore);
+        let mode = if row.read_only && !explores { PLAN } else { self.chat.tool_mode() }.to_owned();
         let operation = OperationKey {
-            read_only: Mode::of(&mode).is_read_only(),
+            read_only: explores || Mode::of(&mode).is_read_only(),
             ..key_of(row, &self.fence, &*self.shared.ids)
         };
         ToolRun {
@@ -225,7 +276,7 @@ impl Runner {
     }
 
     /// Commits one answer and shows it. False: the chat moved on.
-    async fn store_answer(
+    pub(super) async fn store_answer(
         &mut self,
         row: &OperationRow,
         outcome: ToolOutcome,
@@ -253,9 +304,25 @@ impl Runner {
             self.shared.tools.acknowledge(workspace, vec![row.op_id]);
             self.acknowledged.push(row.op_id);
         }
+        self.took(row, stored, Some(answer), writer);
+        Ok(true)
+    }
+
+    /// Goes on from a commit of the batch, and shows the answer if there is one.
+    pub(super) fn took(
+        &mut self,
+        row: &OperationRow,
+        stored: ToolStored,
+        answer: Option<ToolAnswer>,
+        writer: &EpisodeWriter,
+    ) {
         self.chat = stored.chat;
         self.fence = stored.fence;
-        writer.publish(Piece::Done { index: index_of(row), part: result_part(row, answer).into() });
+        let answered = answer.is_some();
+        if let Some(answer) = answer {
+            let part = result_part(row, answer).into();
+            writer.publish(Piece::Done { index: index_of(row), part });
+        }
         if let Some(sealed) = stored.sealed {
             self.trace_step_over(serde_json::Value::Null);
             self.history.push(sealed);
@@ -266,13 +333,16 @@ impl Runner {
         } else if let Some(known) =
             self.operations.iter_mut().flatten().find(|known| known.op_id == row.op_id)
         {
-            known.phase = OperationPhase::Done;
+            if answered {
+                known.phase = OperationPhase::Done;
+            } else {
+                known.gate = Gate::Agents;
+            }
         }
         self.tell();
         if self.chat.status != ChatStatus::Running {
             self.tell_lists();
         }
-        Ok(true)
     }
 }
 
@@ -281,7 +351,15 @@ async fn to_an_answer(tools: &dyn ToolRunner, run: ToolRun, queued: Duration) ->
     let begun = Instant::now();
     shared::fault::pass("w1 dispatch").await;
     loop {
-        match tools.run(run.clone()).await {
+        let ran = match tools.deadline(&run.tool) {
+            // Only while the workspace answers: one that is away is waited for.
+            Some(deadline) => match tokio::time::timeout(deadline, tools.run(run.clone())).await {
+                Ok(ran) => ran,
+                Err(_) => Ok(hung(tools, &run, deadline).await),
+            },
+            None => tools.run(run.clone()).await,
+        };
+        match ran {
             Ok(outcome) => {
                 return Ended::Answered { outcome, queued, duration: begun.elapsed() };
             }
@@ -303,6 +381,21 @@ async fn to_an_answer(tools: &dyn ToolRunner, run: ToolRun, queued: Duration) ->
             }
         }
     }
+}
+
+/// What a tool answers that did not end in time. Whatever it says afterwards is dropped with it: the
+/// call has its answer, and takes no second one.
+async fn hung(tools: &dyn ToolRunner, run: &ToolRun, deadline: Duration) -> ToolOutcome {
+    if let Some(workspace) = run.workspace_id {
+        tools.stop(workspace, &run.operation).await;
+    }
+    let text = format!(
+        "`{}` did not end within {} s and was given up. It may have had effects: look before you \
+         repeat it.",
+        run.tool,
+        deadline.as_secs()
+    );
+    ToolOutcome::error("deadline_exceeded", text)
 }
 
 /// Until the moment; for ever without one.
@@ -340,7 +433,7 @@ pub(super) fn key_of(row: &OperationRow, fence: &WorkerFence, ids: &dyn IdSource
     }
 }
 
-fn index_of(row: &OperationRow) -> u32 {
+pub(super) fn index_of(row: &OperationRow) -> u32 {
     u32::try_from(row.ordinal).unwrap_or(u32::MAX)
 }
 

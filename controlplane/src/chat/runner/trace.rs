@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Runner;
 use super::generate::Answer;
 use crate::chat::content::{CompactionMethod, Usage};
-use crate::chat::context::marks::{is_said, request};
+use crate::chat::context::marks::{is_report, is_said, request};
 use crate::chat::event::ChatStatus;
 use crate::chat::ports::ModelChoice;
 use crate::chat::trace::{Head, Shape};
@@ -190,6 +190,48 @@ impl Runner {
         self.end(span, status);
     }
 
+    /// An advisor is asked, within a tool call.
+    pub(super) fn trace_advice(&self, row: &OperationRow, choice: &ModelChoice) {
+        let mut span = self.advice_span(row);
+        span.name = format!("chat {}", choice.model);
+        span.attributes = json!({
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": provider_name(choice.provider.kind()),
+            "gen_ai.request.model": choice.model,
+            "gen_ai.conversation.id": self.id.to_string(),
+        });
+        self.shared.recorder.span(span);
+    }
+
+    /// The advisor has answered, or failed.
+    pub(super) fn trace_advice_over(
+        &self,
+        row: &OperationRow,
+        used: Option<&Usage>,
+        error: Option<&str>,
+    ) {
+        let key = self.advice_span(row).key;
+        let open = self.shared.recorder.live(self.id);
+        let Some(mut span) = open.into_iter().find(|span| span.key == key) else { return };
+        if let Some(used) = used {
+            merge(&mut span.attributes, usage(used));
+        }
+        if let Some(error) = error {
+            merge(
+                &mut span.attributes,
+                json!({ "error.type": "advisor_failed", "holdfast.error": error }),
+            );
+        }
+        let status = if error.is_some() { SpanStatus::Error } else { SpanStatus::Ok };
+        self.end(span, status);
+    }
+
+    fn advice_span(&self, row: &OperationRow) -> SpanRow {
+        let (key, parent) = (format!("v{}", row.op_id), format!("o{}", row.op_id));
+        let now = self.shared.clock.now_ms();
+        self.new_span(key, Some(parent), SpanKind::Advisor, String::new(), now)
+    }
+
     /// The turn is over, before the history goes on with the next one. `was`: the status until now.
     pub(super) fn trace_turn_over(&mut self, was: ChatStatus, error: Option<&str>) {
         let (status, rest) = match (error, was) {
@@ -222,7 +264,11 @@ impl Runner {
 
     /// The span of the turn, and its key.
     fn trace_turn(&mut self, now: i64) -> String {
-        let said = self.history.iter().rev().find(|row| is_said(row) || request(row).is_some());
+        let said = self
+            .history
+            .iter()
+            .rev()
+            .find(|row| is_said(row) || is_report(row) || request(row).is_some());
         let (key, at_ms) = said.map_or_else(
             || ("t0".to_owned(), now),
             |row| (format!("t{}", row.seq), row.created_at_ms),

@@ -79,6 +79,7 @@ impl World {
             snapshot_version: 1,
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
+            family: Default::default(),
         };
         let state = ChatState {
             head,

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -76,6 +77,8 @@ pub(super) struct Model {
     /// The window in tokens.
     window: Arc<Mutex<Option<u64>>>,
     gates: Gates,
+    /// Answers for the chats that begin with these words.
+    parts: Arc<Mutex<HashMap<String, VecDeque<Vec<Act>>>>>,
 }
 
 /// Makes an answer up; gets how often the model was asked before.
@@ -84,6 +87,18 @@ type Improvise = Box<dyn FnMut(usize) -> Vec<Act> + Send>;
 impl Model {
     pub(super) fn answers(&self, answers: impl IntoIterator<Item = Vec<Act>>) {
         self.answers.lock().unwrap().extend(answers);
+    }
+
+    /// Answers of the chat whose first message is `begins`.
+    pub(super) fn plays(&self, begins: &str, answers: impl IntoIterator<Item = Vec<Act>>) {
+        let mut parts = self.parts.lock().unwrap();
+        parts.entry(begins.to_owned()).or_default().extend(answers);
+    }
+
+    fn part(&self, prompt: &Prompt) -> Option<Vec<Act>> {
+        let first = prompt.messages.first()?.parts.first()?;
+        let Part::Text { text } = &first.part else { return None };
+        self.parts.lock().unwrap().get_mut(text)?.pop_front()
     }
 
     pub(super) fn improvise(&self, act: impl FnMut(usize) -> Vec<Act> + Send + 'static) {
@@ -155,7 +170,7 @@ impl Provider for Model {
                 let written = self.summaries.lock().unwrap().pop_front();
                 Some(written.unwrap_or_else(|| vec![Act::Text("what was done so far")]))
             }
-            None => self.answers.lock().unwrap().pop_front(),
+            None => self.part(&prompt).or_else(|| self.answers.lock().unwrap().pop_front()),
         };
         self.prompts.lock().unwrap().push(prompt);
         self.asked.send_modify(|asked| *asked += 1);
@@ -354,7 +369,7 @@ impl ToolRunner for Tools {
 
     fn kind(&self, tool: &str) -> Option<ToolKind> {
         match tool {
-            "act" | "execute" => Some(ToolKind::Operation),
+            "act" | "execute" | "hangs" => Some(ToolKind::Operation),
             "update_plan" => Some(ToolKind::Progress),
             "look" => Some(ToolKind::Read),
             _ => None,
@@ -368,9 +383,14 @@ impl ToolRunner for Tools {
             "ask_user" => Some(Class::Question),
             "propose_plan" => Some(Class::Plan),
             "execute" => Some(Class::Act { subject: args["command"].as_str().map(str::to_owned) }),
-            "look" | "update_plan" => Some(Class::Free),
+            "look" | "update_plan" | "hangs" => Some(Class::Free),
             _ => None,
         }
+    }
+
+    /// What never ends by itself need not be waited for long.
+    fn deadline(&self, tool: &str) -> Option<Duration> {
+        (tool == "hangs").then_some(Duration::from_millis(20))
     }
 
     async fn run(&self, run: ToolRun) -> Result<ToolOutcome, ToolError> {

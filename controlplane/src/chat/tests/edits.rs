@@ -5,6 +5,7 @@ use serde_json::json;
 use super::doubles::Act;
 use super::*;
 use crate::chat::changing::{QueueChange, Rewording};
+use crate::chat::family::Budget;
 use crate::store::StoreError;
 
 impl World {
@@ -149,11 +150,12 @@ async fn a_copy_has_the_history_up_to_a_message_and_a_life_of_its_own() {
 #[tokio::test]
 async fn a_turn_that_was_stopped_goes_on_when_asked_to() {
     let world = World::new().await;
-    let call = |_| vec![Act::call("a", "look", json!({"what": "x"}))];
-    world.model.answers((0..201).map(call));
-    let chat = world.begin("go").await;
+    let call = |at: i32| vec![Act::call("a", "look", json!({"what": at.to_string()}))];
+    world.model.answers((0..21).map(call));
+    let budget = Budget { steps: Some(20), ..Budget::default() };
+    let chat = world.begin_with("go", budget).await;
     world.until(chat, "the cap", |row| row.status == ChatStatus::Error).await;
-    assert_eq!(world.model.calls(), 200);
+    assert_eq!(world.model.calls(), 20);
     let row = world.engine.chats.continue_turn(world.user, chat).await.unwrap();
     assert_eq!((row.status, row.steps_in_turn), (ChatStatus::Running, 0));
     let row = world.until_rest(chat).await;

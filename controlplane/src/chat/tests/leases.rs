@@ -52,6 +52,7 @@ async fn a_message_without_a_worker_waits_for_one() {
             content: vec![Part::Text { text: "hi".into() }],
             effort: None,
             client_tools: Vec::new(),
+            budget: None,
             key: None,
         };
         chats.create(begin).await.unwrap().0
@@ -102,6 +103,7 @@ async fn work_without_any_hint_is_found_by_the_poll() {
             title_source: crate::store::chats::TitleSource::FirstWords,
             message,
             client_tools: Vec::new(),
+            budget: None,
             claim: None,
             key: None,
         };

@@ -2,6 +2,9 @@
 //!
 //! Nothing sleeps: tests wait for rows by the hints that viewers get, with a deadline.
 
+mod advisor;
+mod agents;
+mod budgets;
 mod compaction;
 mod crashes;
 mod doubles;
@@ -91,6 +94,7 @@ impl World {
             content: vec![Part::Text { text: text.into() }],
             effort: None,
             client_tools: Vec::new(),
+            budget: None,
             key: None,
         };
         self.engine.chats.create(begin).await.unwrap().0.id
@@ -170,6 +174,9 @@ fn line(row: &MessageRow) -> String {
             Part::ToolResult { tool_call_id, is_error: true, .. } => format!("{tool_call_id}!"),
             Part::ToolResult { tool_call_id, result, .. } => format!("{tool_call_id}={result}"),
             Part::Notice { code, .. } => format!("[{code}]"),
+            Part::AgentReport { title, outcome, text, .. } => {
+                format!("<{title} {}: {text}>", outcome.as_str())
+            }
             Part::Compaction { mark } => format!("[{:?} by {:?}]", mark.method, mark.reason),
         })
         .collect();

@@ -115,7 +115,7 @@ async fn the_request_of_every_attempt_is_made_again_exactly_over_compactions_too
     let mut world = World::new().await;
     world.model.window(6_000);
     world.model.answers((0..12).map(|number| {
-        let args = json!({"what": "sk-secret-0123456789", "bytes": 1_500});
+        let args = json!({"what": "sk-secret-0123456789", "bytes": 1_500 + number});
         vec![Act::Text("I go on."), Act::call(&format!("c{number}"), "act", args)]
     }));
     let chat = world.begin("go").await;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::doubles::Act;
 use super::*;
+use crate::chat::family::Budget;
 
 #[tokio::test]
 async fn a_message_is_answered_and_the_chat_rests() {
@@ -121,12 +122,13 @@ async fn a_steering_message_is_delivered_behind_the_tool_batch() {
 #[tokio::test]
 async fn a_turn_that_never_ends_is_stopped_after_its_steps() {
     let world = World::new().await;
-    let call = |_| vec![Act::call("a", "look", json!({"what": "x"}))];
-    world.model.answers((0..400).map(call));
-    let chat = world.begin("go").await;
+    let call = |at: i32| vec![Act::call("a", "look", json!({"what": at.to_string()}))];
+    world.model.answers((0..60).map(call));
+    let budget = Budget { steps: Some(20), ..Budget::default() };
+    let chat = world.begin_with("go", budget).await;
     let row = world.until(chat, "an error", |row| row.status == ChatStatus::Error).await;
     assert_eq!(row.last_error.unwrap().code, "step_limit");
-    assert_eq!(world.model.calls(), 200);
+    assert_eq!(world.model.calls(), 20);
     // And goes on when asked to.
     world.say(chat, "go on", Busy::Queue).await;
     world.until(chat, "more", |row| row.steps_in_turn > 0).await;

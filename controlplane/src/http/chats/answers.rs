@@ -1,5 +1,6 @@
 //! `POST /api/v1/chats/{id}/answers/{action}`.
 
+use axum::Extension;
 use axum::extract::State;
 use shared::ids::{ChatId, OpId};
 
@@ -9,6 +10,7 @@ use crate::app::App;
 use crate::chat::deciding::{Reply, Ruling};
 use crate::http::auth::Caller;
 use crate::http::code::Code;
+use crate::http::edge::Asked;
 use crate::http::json::{Json, body};
 use crate::http::problem::Problem;
 use crate::http::query::Path;
@@ -47,6 +49,7 @@ pub async fn answer_question(
     State(app): State<App>,
     caller: Caller,
     Path((id, action)): Path<(ChatId, OpId)>,
+    asked: Option<Extension<Asked>>,
     Json(body): Json<AnswerBody>,
 ) -> Result<axum::Json<ChatView>, Problem> {
     short("/note", body.note.as_deref())?;
@@ -73,7 +76,7 @@ pub async fn answer_question(
         op_id: action,
         args_hash: body.args_hash,
         note: body.note,
-        request_id: None,
+        request_id: asked.and_then(|Extension(Asked(id))| id.parse().ok()),
     };
     app.chats.answer(ruling, replies).await?;
     Ok(axum::Json(now(&app, caller.user_id, id).await?))

@@ -1,5 +1,6 @@
 //! `POST /api/v1/chats/{id}/approvals/{action}`.
 
+use axum::Extension;
 use axum::extract::State;
 use shared::ids::{ChatId, OpId};
 
@@ -8,6 +9,7 @@ use crate::app::App;
 use crate::chat::deciding::{Choice, DecisionError, PlanChanges, Ruling};
 use crate::http::auth::Caller;
 use crate::http::code::Code;
+use crate::http::edge::Asked;
 use crate::http::json::{Json, body, choice};
 use crate::http::problem::Problem;
 use crate::http::query::Path;
@@ -71,6 +73,7 @@ pub async fn decide_approval(
     State(app): State<App>,
     caller: Caller,
     Path((id, action)): Path<(ChatId, OpId)>,
+    asked: Option<Extension<Asked>>,
     Json(body): Json<ApprovalBody>,
 ) -> Result<axum::Json<ChatView>, Problem> {
     let is_rule = body.decision == DecisionBody::Always;
@@ -103,7 +106,7 @@ pub async fn decide_approval(
         op_id: action,
         args_hash: body.args_hash,
         note: body.note,
-        request_id: None,
+        request_id: asked.and_then(|Extension(Asked(id))| id.parse().ok()),
     };
     app.chats.rule_on(ruling, choice, plan).await?;
     Ok(axum::Json(now(&app, caller.user_id, id).await?))

@@ -6,6 +6,7 @@ use serde::Serialize;
 use shared::ids::{ChatId, ModelId, UserId, WorkspaceId};
 use utoipa::ToSchema;
 
+use super::budget::BudgetBody;
 use super::content::{PartBody, parts};
 use super::tool_results::{ClientToolBody, client_tools};
 use super::view::{ChatView, EffortBody, ModeBody, check_model};
@@ -38,6 +39,8 @@ body! {
         /// Tools that the client runs itself, at most 250: each call waits five minutes for its
         /// result at `POST …/tool-results`.
         pub tools: Option<Vec<ClientToolBody>>,
+        /// How much it may use; none: 200 steps a turn.
+        pub budget: Option<BudgetBody>,
         /// None: the first words of the message.
         #[schema(value_type = Option<String>)]
         pub title: Option<Name>,
@@ -85,6 +88,7 @@ pub async fn create_chat(
         content,
         effort: body.effort.map(EffortBody::effort),
         client_tools: client_tools(body.tools.unwrap_or_default())?,
+        budget: body.budget.map(|budget| budget.budget("/budget")).transpose()?,
         key: earlier.key,
     };
     let (chat, message) = match app.chats.create(begin).await {

@@ -15,7 +15,8 @@ use crate::store::chats::{ChatFilter, ChatListCursor, ChatRow};
 
 const LIST: &str = "chats";
 
-/// The caller's chats, newest change first; archived ones only if asked for.
+/// The caller's chats, newest change first; archived ones only if asked for. Agents of other chats
+/// stand in it while they work; `GET /chats/{id}/agents` has all of a chat.
 #[utoipa::path(get, path = "/chats", tag = "chats",
     params(("cursor" = Option<String>, Query,), ("limit" = Option<u32>, Query, description = "1 to 200; 50 by default"),
         ("archived" = Option<bool>, Query, description = "Only archived ones, or only others; others by default"),

@@ -1,8 +1,10 @@
 //! Chats: begun, spoken in, steered, watched.
 
+mod agents;
 mod answers;
 mod approvals;
 mod archive;
+mod budget;
 mod compact;
 mod content;
 mod create;
@@ -20,6 +22,7 @@ mod tool_results;
 mod traces;
 mod view;
 
+pub use agents::*;
 pub use answers::*;
 pub use approvals::*;
 pub use archive::*;

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use shared::ids::{ChatId, ModelId, WorkspaceId};
 
+use super::budget::BudgetBody;
 use super::view::{ChatView, ModeBody, check_model, now};
 use crate::app::App;
 use crate::http::auth::Caller;
@@ -26,10 +27,12 @@ body! {
         /// Where its tools work; only for a chat that has no workspace.
         #[schema(value_type = Option<String>)]
         pub workspace_id: Option<WorkspaceId>,
+        /// How much it may use from now on; without fields: no limits but the steps of a turn.
+        pub budget: Option<BudgetBody>,
     }
 }
 
-/// Changes a chat's title, model, mode or workspace. Also while it runs: the next step sees it.
+/// Changes a chat's title, model, mode, workspace or budget. Also while it runs: the next step sees it.
 #[utoipa::path(patch, path = "/chats/{id}", tag = "chats", params(("id" = String, Path,)),
     request_body = ChatPatchBody, responses((status = 200, body = ChatView)))]
 pub async fn patch_chat(
@@ -52,6 +55,10 @@ pub async fn patch_chat(
         mode: body.mode.map(|mode| mode.as_str().to_owned()),
         workspace_id: body.workspace_id,
     };
+    let budget = body.budget.map(|budget| budget.budget("/budget")).transpose()?;
     app.chats.patch(caller.user_id, id, patch).await?;
+    if budget.is_some() {
+        app.chats.set_budget(caller.user_id, id, budget).await?;
+    }
     Ok(axum::Json(now(&app, caller.user_id, id).await?))
 }

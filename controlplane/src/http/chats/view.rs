@@ -66,9 +66,6 @@ impl EffortBody {
 pub struct ChatView {
     #[serde(flatten)]
     head: ChatHead,
-    /// The chat that started it.
-    #[schema(value_type = Option<String>)]
-    parent_id: Option<ChatId>,
     /// The chat of which this one was a copy.
     #[schema(value_type = Option<String>)]
     forked_from: Option<ChatId>,
@@ -87,7 +84,6 @@ impl ChatView {
     pub(super) fn new(row: &ChatRow, queue: Vec<QueuedView>, actions: Vec<ActionView>) -> Self {
         Self {
             head: row.head(),
-            parent_id: row.parent_id,
             forked_from: row.forked_from,
             owner_id: row.owner_id,
             queue,

@@ -139,7 +139,10 @@ fn block(part: &StoredPart) -> Option<Block<'_>> {
         Part::Text { text } if text.trim().is_empty() => return None,
         Part::Text { text } => json!({ "type": "text", "text": text }),
         // Thinking without its signature is refused; another provider's thinking has none.
-        Part::Reasoning { .. } | Part::Compaction { .. } => return None,
+        // Reports come as text from the history.
+        Part::Reasoning { .. } | Part::Compaction { .. } | Part::AgentReport { .. } => {
+            return None;
+        }
         Part::ToolCall { tool_call_id, name, args } => json!({
             "type": "tool_use",
             "id": wire_id(tool_call_id),

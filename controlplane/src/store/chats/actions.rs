@@ -26,6 +26,8 @@ const FIND: &str =
     concat!("SELECT ", operation_columns!(), " FROM operations WHERE op_id = $1 AND chat_id = $2");
 const OPEN: &str = "UPDATE operations SET gate = 'open', decision = $3 \
      WHERE op_id = $1 AND chat_id = $2 AND gate <> 'open' AND state = 'intended' AND sealed = FALSE";
+const CLOSE: &str = "UPDATE operations SET gate = 'agents', deadline_at_ms = $3 \
+     WHERE op_id = $1 AND chat_id = $2 AND gate = 'open' AND state = 'intended' AND sealed = FALSE";
 const DECIDED: &str = "UPDATE operations SET decision = $3 WHERE op_id = $1 AND chat_id = $2";
 const OF_CLIENT: &str = concat!(
     "SELECT ",
@@ -46,7 +48,7 @@ const LIST_RULES: &str = "SELECT id, scope, chat_id, workspace_id, tool, pattern
 const DELETE_RULE: &str = "DELETE FROM approval_rules WHERE id = $1 AND owner_id = $2";
 
 pub(super) const STATEMENTS: &[&str] =
-    &[FIND, OPEN, DECIDED, OF_CLIENT, OVERDUE, RULES, ADD_RULE, LIST_RULES, DELETE_RULE];
+    &[FIND, OPEN, CLOSE, DECIDED, OF_CLIENT, OVERDUE, RULES, ADD_RULE, LIST_RULES, DELETE_RULE];
 
 text_enum! {
     /// For which chats a rule stands.
@@ -187,6 +189,22 @@ impl Held<'_> {
     pub(super) async fn open_gate(&mut self, op_id: OpId) -> Result<(), StoreError> {
         let opened = self.note(OPEN, op_id).await?;
         if opened == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+    }
+
+    /// Lets a call wait for agents.
+    pub(super) async fn close_gate(&mut self, op_id: OpId) -> Result<(), StoreError> {
+        let deadline = self.deadline_at_ms;
+        let closed = on_pool!(self.tx.conn(), |conn| {
+            sqlx::query(CLOSE)
+                .bind(op_id.to_string())
+                .bind(self.chat.id.to_string())
+                .bind(deadline)
+                .execute(conn)
+                .await?
+                .rows_affected()
+        });
+        self.chat.awaited_agents += 1;
+        if closed == 1 { Ok(()) } else { Err(StoreError::Conflict) }
     }
 
     pub(super) async fn record_answer(&mut self, answer: &ToolAnswer) -> Result<(), StoreError> {
@@ -375,13 +393,14 @@ impl ChatStore {
                     && row.deadline_at_ms.is_some_and(|deadline| deadline <= held.now_ms)
             });
             let found = if overdue.is_some() { Awaited::Waiting } else { Awaited::Resolved };
-            let answer = ToolAnswer {
-                op_id: call.op_id,
-                result: serde_json::json!({ "error": { "code": "timed_out",
-                    "message": "The client that runs this tool did not answer in time." } }),
-                is_error: true,
-                duration_ms: 0,
-                plan: None,
+            let for_agents = overdue.is_some_and(|row| row.gate == Gate::Agents);
+            let answer = if for_agents {
+                held.chat.awaited_agents -= 1;
+                held.answer_of_agents(call.op_id, true).await?
+            } else {
+                let result = serde_json::json!({ "error": { "code": "timed_out",
+                    "message": "The client that runs this tool did not answer in time." } });
+                ToolAnswer { op_id: call.op_id, result, is_error: true, duration_ms: 0, plan: None }
             };
             held.decision = Some(Decision { verdict: Verdict::Expired, by: None, note: None });
             held.apply(Event::Expire { answer, found }, None).await?;

@@ -5,6 +5,7 @@ use shared::ids::{ChatId, ModelId, ReplicaId, UserId, WorkspaceId};
 use super::entries::{MessageRow, OperationRow, QueuedRow};
 use super::rows::{Acquired, ChatRow, TitleSource, WorkerFence};
 use crate::chat::content::ClientTool;
+use crate::chat::family::Budget;
 use crate::chat::machine::{Busy, UserMessage};
 use crate::store::ClaimedKey;
 
@@ -27,6 +28,8 @@ pub struct NewChat {
     pub message: UserMessage,
     /// Tools that the client runs itself.
     pub client_tools: Vec<ClientTool>,
+    /// How much it may use until somebody lets it go on.
+    pub budget: Option<Budget>,
     /// A replica that takes the chat in the same transaction, so that its model call waits for no
     /// further commit; none: the next worker that looks takes it.
     pub claim: Option<ReplicaId>,
@@ -54,6 +57,8 @@ pub struct Edited {
     pub message: MessageRow,
     /// The claim, if one was asked for and nobody drove the chat.
     pub acquired: Option<Acquired>,
+    /// Agents of the branch that was left: they are being stopped.
+    pub stopped: Vec<ChatRow>,
 }
 
 /// A message to be sent.
@@ -153,6 +158,8 @@ pub struct Finished {
     /// The fence for the next turn, whose first attempt is recorded already: a queued message was
     /// promoted. None: the chat rests, and this worker no longer owns it.
     pub next: Option<WorkerFence>,
+    /// The chat whose agent this one is, after it was told: it may have work again.
+    pub parent: Option<ChatRow>,
 }
 
 /// Everything a viewer needs, of one moment.

@@ -49,6 +49,7 @@ impl ChatStore {
                     .bind(now_ms)
                     .bind((!original.client_tools.is_empty()).then(|| json(&original.client_tools)))
                     .bind(Some(from.to_string()))
+                    .bind(original.budget.as_ref().map(json))
                     .fetch_one(conn)
                     .await?;
                 ChatRow::read(&row)?

@@ -86,12 +86,13 @@ impl Held<'_> {
             Effect::RecordResult(answer) => self.record_result(&answer).await?,
             Effect::RecordAnswer(answer) => self.record_answer(&answer).await?,
             Effect::OpenGate(op_id) => self.open_gate(op_id).await?,
+            Effect::CloseGate(op_id) => self.close_gate(op_id).await?,
             Effect::SealBatch => self.seal_batch().await?,
             Effect::Enqueue { message, steer } => self.enqueue(message, steer).await?,
             Effect::Dequeue { id, .. } => self.dequeue(id).await?,
             Effect::MoveToHead { id, .. } => self.move_to_head(id).await?,
             Effect::MoveInQueue { id, to } => self.move_in_queue(id, to).await?,
-            Effect::GrantSteps => self.chat.steps_in_turn = 0,
+            Effect::GrantSteps => self.grant().await?,
             Effect::Rewrite(id, message) => self.rewrite(id, &message).await?,
             Effect::PromoteHead => self.promote_head().await?,
             Effect::PromoteSteered => self.promote_steered().await?,
@@ -182,7 +183,7 @@ impl Held<'_> {
         variant: Option<Variant>,
     ) -> Result<(), StoreError> {
         if new_turn {
-            self.chat.steps_in_turn = 0;
+            self.grant().await?;
         }
         if message.model_id.is_some() {
             self.chat.model_id = message.model_id;
@@ -194,7 +195,8 @@ impl Held<'_> {
 
     async fn insert_step(&mut self, message: AssistantMessage) -> Result<(), StoreError> {
         self.chat.steps_in_turn += 1;
-        let AssistantMessage { content, raw_kind, model, usage } = message;
+        let AssistantMessage { content, raw_kind, model, usage, worked_ms } = message;
+        self.spend(usage.as_ref(), worked_ms);
         let saying = Saying { content, raw_kind, model, usage, variant: None };
         self.insert_message(Role::Assistant, saying).await?;
         self.enter_usage().await
@@ -332,6 +334,7 @@ impl Held<'_> {
         on_pool!(self.tx.conn(), |conn| {
             sqlx::query(SEAL).bind(&id).execute(conn).await?;
         });
+        self.chat.awaited_agents = 0;
         if batch.is_empty() {
             return Ok(()); // the counts of a chat that is repaired were wrong
         }

@@ -6,7 +6,7 @@ use super::ChatStore;
 use super::guard::Held;
 use super::rows::ChatRow;
 use crate::chat::machine::{Event, Refusal};
-use crate::store::db::{in_write_tx, on_pool};
+use crate::store::db::{Tx, in_write_tx, on_pool};
 use crate::store::error::StoreError;
 use crate::store::row::Reader;
 
@@ -37,13 +37,7 @@ impl ChatStore {
             root.apply(Event::SetArchived(archived), None).await?;
             root.save().await?;
             let mut family = vec![root.chat];
-            let descendants: Vec<ChatId> = on_pool!(tx.conn(), |conn| {
-                let rows = sqlx::query(DESCENDANTS).bind(id.to_string()).fetch_all(conn).await?;
-                rows.iter()
-                    .map(|row| Reader::of(row, "chats", "id").parsed("id"))
-                    .collect::<Result<_, StoreError>>()?
-            });
-            for id in descendants {
+            for id in descendants(tx, id).await? {
                 let mut member = Held::take(tx, &self.base, id).await?;
                 if member.chat.archived == archived {
                     continue;
@@ -55,6 +49,14 @@ impl ChatStore {
             family
         })
     }
+}
+
+/// All that descend from a chat, those that begin before those that they began.
+pub(super) async fn descendants(tx: &mut Tx, id: ChatId) -> Result<Vec<ChatId>, StoreError> {
+    on_pool!(tx.conn(), |conn| {
+        let rows = sqlx::query(DESCENDANTS).bind(id.to_string()).fetch_all(conn).await?;
+        rows.iter().map(|row| Reader::of(row, "chats", "id").parsed("id")).collect()
+    })
 }
 
 fn refuse(refusal: Refusal) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ use super::actions::Decision;
 use super::entries::{MessageRow, OperationRow, QueuedRow};
 use super::rows::{ChatRow, WorkerFence};
 use crate::chat::content::Effort;
+use crate::chat::family::Outcome;
 use crate::chat::machine::{ChatMachine, Effect, Event, ExecutionState};
 use crate::store::Base;
 use crate::store::db::{Tx, on_pool};
@@ -21,7 +22,9 @@ macro_rules! chat_columns {
          status, archived, snapshot_version, history_version, queue_version, attempt, \
          retry_state, last_error, worker_id, runner_id, epoch, steps_in_turn, queue_length, \
          steered_length, unanswered, awaited, effort, plan, client_tools, leaf_id, forked_from, \
-         last_seq, runnable_since_ms, created_at_ms, updated_at_ms"
+         last_seq, runnable_since_ms, created_at_ms, updated_at_ms, root_id, depth, agent_type, \
+         spawned_by, reports, outcome, awaited_agents, budget, worked_ms, total_tokens, \
+         total_cost_micros, granted_tokens, granted_cost_micros"
     };
 }
 macro_rules! raise_version {
@@ -56,7 +59,10 @@ const SAVE: &str = "UPDATE chats SET model_id = $2, status = $3, archived = $4, 
      history_version = $5, queue_version = $6, attempt = $7, retry_state = $8, last_error = $9, \
      worker_id = $10, runner_id = $11, epoch = $12, steps_in_turn = $13, queue_length = $14, \
      steered_length = $15, unanswered = $16, last_seq = $17, awaited = $18, effort = $19, \
-     plan = $20, leaf_id = $21, mode = $22, runnable_since_ms = $23 WHERE id = $1";
+     plan = $20, leaf_id = $21, mode = $22, reports = $23, outcome = $24, awaited_agents = $25, \
+     budget = $26, worked_ms = $27, total_tokens = $28, total_cost_micros = $29, \
+     granted_tokens = $30, granted_cost_micros = $31, runnable_since_ms = $32 \
+     WHERE id = $1";
 
 pub(super) const STATEMENTS: &[&str] = &[LOCK, LOCK_FENCED, LOCK_OWNED, LOCK_FREE, SAVE];
 
@@ -70,6 +76,8 @@ pub(super) struct Held<'t> {
     pub(super) written: Written,
     /// Kept with the call that this transaction decides.
     pub(super) decision: Option<Decision>,
+    /// When the call is given up that this transaction lets wait.
+    pub(super) deadline_at_ms: Option<i64>,
 }
 
 /// What the effects wrote, in order.
@@ -176,13 +184,23 @@ impl<'t> Held<'t> {
 
     /// A chat that this transaction has just inserted.
     pub(super) fn born(tx: &'t mut Tx, base: &'t Base, chat: ChatRow, now_ms: i64) -> Self {
-        let machine = ChatMachine::absent();
-        Self { tx, base, chat, now_ms, machine, written: Written::default(), decision: None }
+        Self::with(tx, base, chat, now_ms, ChatMachine::absent())
     }
 
     fn of(tx: &'t mut Tx, base: &'t Base, chat: ChatRow, now_ms: i64) -> Self {
         let machine = ChatMachine::load(chat.facts());
-        Self { tx, base, chat, now_ms, machine, written: Written::default(), decision: None }
+        Self::with(tx, base, chat, now_ms, machine)
+    }
+
+    fn with(
+        tx: &'t mut Tx,
+        base: &'t Base,
+        chat: ChatRow,
+        now_ms: i64,
+        machine: ChatMachine,
+    ) -> Self {
+        let written = Written::default();
+        Self { tx, base, chat, now_ms, machine, written, decision: None, deadline_at_ms: None }
     }
 
     /// Applies an event and runs its effects. Errors: [`StoreError::Refused`]; the caller passes it
@@ -251,6 +269,15 @@ impl<'t> Held<'t> {
                 .bind(chat.plan.as_ref().map(json))
                 .bind(chat.leaf_id.map(|id| id.to_string()))
                 .bind(&chat.mode)
+                .bind(chat.reports)
+                .bind(chat.outcome.map(Outcome::as_str))
+                .bind(chat.awaited_agents)
+                .bind(chat.budget.as_ref().map(json))
+                .bind(chat.worked_ms)
+                .bind(chat.total_tokens)
+                .bind(chat.total_cost_micros)
+                .bind(chat.granted_tokens)
+                .bind(chat.granted_cost_micros)
                 .bind(chat.runnable_since_ms)
                 .execute(conn)
                 .await?;

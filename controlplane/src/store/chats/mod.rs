@@ -6,6 +6,7 @@
 //! effects.
 
 mod actions;
+mod agents;
 mod asked;
 mod entries;
 mod rows;
@@ -17,6 +18,7 @@ mod family;
 mod guard;
 mod limits;
 mod queue;
+mod spend;
 
 mod episodes;
 mod read;
@@ -26,6 +28,7 @@ mod worker;
 pub use actions::{
     Acted, Decide, Decision, NewRule, OverdueCall, RuleRow, RuleScope, Settle, Verdict,
 };
+pub use agents::{AgentStep, NewAgent};
 pub use asked::{
     ChatFilter, ChatListCursor, ChatPatch, ChatSnapshot, Checkpoint, Created, Delivery, Edited,
     Finished, MessagePage, NewChat, PageOf, SendMessage, Sent, Step, ToolStored,
@@ -33,6 +36,7 @@ pub use asked::{
 pub use entries::{MessageRow, OperationPhase, OperationRow, QueuedRow};
 pub use limits::{RunningLimits, Waiting};
 pub use rows::{Acquired, ChatRow, TitleSource, WorkerFence};
+pub use spend::Spent;
 
 use std::sync::{Arc, OnceLock};
 
@@ -45,6 +49,8 @@ pub(super) const STATEMENTS: &[&[&str]] = &[
     branches::STATEMENTS,
     actions::STATEMENTS,
     family::STATEMENTS,
+    agents::STATEMENTS,
+    spend::STATEMENTS,
     user::STATEMENTS,
     worker::STATEMENTS,
     limits::STATEMENTS,

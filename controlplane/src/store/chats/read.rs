@@ -49,6 +49,7 @@ const LIST: &str = concat!(
     " FROM chats WHERE owner_id = $1 AND (updated_at_ms, id) < ($2, $3) \
      AND archived = COALESCE($4, archived) \
      AND (CAST($5 AS TEXT) IS NULL OR workspace_id = $5) \
+     AND (parent_id IS NULL OR status NOT IN ('waiting', 'error')) \
      ORDER BY updated_at_ms DESC, id DESC LIMIT $6"
 );
 const WORKER: &str = "SELECT worker_id FROM chats WHERE id = $1";
@@ -190,7 +191,8 @@ impl ChatStore {
         })
     }
 
-    /// The chats of a person after `after`, newest change first, at most `limit`.
+    /// The chats of a person after `after`, newest change first, at most `limit`; of agents only
+    /// those that work.
     pub async fn list(
         &self,
         owner: UserId,

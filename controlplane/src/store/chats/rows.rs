@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
-use shared::ids::{ChatId, MessageId, ModelId, ReplicaId, RunnerId, UserId, WorkspaceId};
+use shared::ids::{ChatId, MessageId, ModelId, OpId, ReplicaId, RunnerId, UserId, WorkspaceId};
 
 use crate::chat::content::{ClientTool, Effort, Plan};
-use crate::chat::event::{ChatErrorView, ChatHead, ChatStatus};
+use crate::chat::event::{ChatErrorView, ChatHead, ChatStatus, FamilyHead};
+use crate::chat::family::{AgentType, Budget, Outcome};
 use crate::chat::machine::{ExecutionState, Facts, RetryState};
 use crate::store::error::StoreError;
 use crate::store::row::{Columns, Reader, text_enum};
@@ -108,9 +109,62 @@ pub struct ChatRow {
     pub created_at_ms: i64,
     /// Unix milliseconds.
     pub updated_at_ms: i64,
+    /// The chat from which its family descends; none: itself.
+    pub root_id: Option<ChatId>,
+    /// How many chats stand above it.
+    pub depth: i64,
+    /// What it is for; none: it is nobody's agent.
+    pub agent_type: Option<AgentType>,
+    /// The call that began it.
+    pub spawned_by: Option<OpId>,
+    /// Whether its parent is to be told when it comes to rest.
+    pub reports: bool,
+    /// What became of its last work, if it is an agent.
+    pub outcome: Option<Outcome>,
+    /// Calls of the open batch that wait for agents; they are among the awaited ones.
+    pub awaited_agents: i64,
+    /// How much it may use until somebody lets it go on.
+    pub budget: Option<Budget>,
+    /// Milliseconds that workers worked on it since somebody last let it go on.
+    pub worked_ms: i64,
+    /// Tokens of all its model calls.
+    pub total_tokens: i64,
+    /// Their cost, in millionths, as far as it is known.
+    pub total_cost_micros: i64,
+    /// Tokens of the chat and all below it when somebody last let it go on.
+    pub granted_tokens: i64,
+    /// Their cost then.
+    pub granted_cost_micros: i64,
 }
 
 impl ChatRow {
+    /// Whether it has work, or waits for something that gives it work.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        !matches!(self.status, ChatStatus::Waiting | ChatStatus::Error)
+    }
+
+    /// The mode as tools know it: an agent that explores is narrower than any mode of people.
+    #[must_use]
+    pub fn tool_mode(&self) -> &str {
+        match self.agent_type {
+            Some(AgentType::Explore) => "explore",
+            Some(AgentType::General) | None => &self.mode,
+        }
+    }
+
+    /// The chat from which its family descends.
+    #[must_use]
+    pub fn family_root(&self) -> ChatId {
+        self.root_id.unwrap_or(self.id)
+    }
+
+    /// Whether it waits, and for agents alone: no person is needed.
+    #[must_use]
+    pub fn waits_for_agents(&self) -> bool {
+        self.status == ChatStatus::RequiresAction && self.awaited_agents >= self.awaited
+    }
+
     /// What the machine has to know.
     #[must_use]
     pub fn facts(&self) -> Facts {
@@ -163,6 +217,15 @@ impl ChatRow {
             snapshot_version: self.snapshot_version,
             created_at: Timestamp(self.created_at_ms),
             updated_at: Timestamp(self.updated_at_ms),
+            family: FamilyHead {
+                parent_id: self.parent_id,
+                agent_type: self.agent_type,
+                outcome: self.outcome,
+                waits_for_agents: self.waits_for_agents(),
+                tokens: self.total_tokens,
+                cost_micros: self.total_cost_micros,
+                budget: self.budget,
+            },
         }
     }
 
@@ -204,6 +267,19 @@ impl ChatRow {
             queue_position: None,
             created_at_ms: row.int("created_at_ms")?,
             updated_at_ms: row.int("updated_at_ms")?,
+            root_id: row.parsed_or_null("root_id")?,
+            depth: row.int("depth")?,
+            agent_type: row.parsed_or_null("agent_type")?,
+            spawned_by: row.parsed_or_null("spawned_by")?,
+            reports: row.bool("reports")?,
+            outcome: row.parsed_or_null("outcome")?,
+            awaited_agents: row.int("awaited_agents")?,
+            budget: row.json_or_null("budget")?,
+            worked_ms: row.int("worked_ms")?,
+            total_tokens: row.int("total_tokens")?,
+            total_cost_micros: row.int("total_cost_micros")?,
+            granted_tokens: row.int("granted_tokens")?,
+            granted_cost_micros: row.int("granted_cost_micros")?,
         })
     }
 }

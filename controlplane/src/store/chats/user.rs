@@ -4,11 +4,13 @@ use shared::ids::{ChatId, MessageId, QueueId, ReplicaId};
 
 use super::ChatStore;
 use super::actions::Acted;
+use super::agents::{hold_parent, stop_descendants};
 use super::asked::{ChatPatch, Created, Delivery, Edited, NewChat, SendMessage, Sent};
 use super::entries::QueuedRow;
 use super::guard::{Held, chat_columns};
 use super::rows::{Acquired, ChatRow};
 use crate::chat::event::ChatErrorView;
+use crate::chat::family::Outcome;
 use crate::chat::machine::{Event, UserMessage};
 use crate::store::db::{in_write_tx, on_pool};
 use crate::store::error::StoreError;
@@ -18,8 +20,8 @@ pub(super) const INSERT: &str = concat!(
     "INSERT INTO chats (id, owner_id, workspace_id, parent_id, model_id, mode, title, \
      title_source, status, archived, snapshot_version, history_version, queue_version, attempt, \
      epoch, steps_in_turn, queue_length, steered_length, unanswered, last_seq, created_at_ms, \
-     updated_at_ms, client_tools, forked_from) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'running', \
-     FALSE, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, $9, $9, $10, $11) RETURNING ",
+     updated_at_ms, client_tools, forked_from, budget) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
+     'running', FALSE, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, $9, $9, $10, $11, $12) RETURNING ",
     chat_columns!()
 );
 const PATCH: &str = "UPDATE chats SET title = $2, title_source = $3, label = $4, model_id = $5, \
@@ -48,6 +50,7 @@ impl ChatStore {
                     .bind(now_ms)
                     .bind((!new.client_tools.is_empty()).then(|| json(&new.client_tools)))
                     .bind(None::<String>)
+                    .bind(new.budget.as_ref().map(json))
                     .fetch_one(conn)
                     .await?;
                 ChatRow::read(&row)?
@@ -165,7 +168,11 @@ impl ChatStore {
             claim_if_runnable(&mut held, claimant).await?;
             held.save().await?;
             let message = held.written.messages.pop().ok_or(StoreError::NotFound)?;
-            Edited { acquired: acquired(&held), chat: held.chat, message }
+            let acquired = acquired(&held);
+            let chat = held.chat.clone();
+            // They worked for the branch that was left.
+            let stopped = stop_descendants(tx, &self.base, id).await?;
+            Edited { acquired, chat, message, stopped }
         })
     }
 
@@ -193,15 +200,30 @@ impl ChatStore {
         in_write_tx!(&self.base.db, |tx| {
             let mut held = Held::take(tx, &self.base, id).await?;
             held.apply(Event::Continue, None).await?;
+            // An agent's work is not over yet, whatever its parent was told.
+            held.chat.reports = held.chat.parent_id.is_some();
             claim_if_runnable(&mut held, claimant).await?;
             held.save().await?;
             Acted { acquired: acquired(&held), chat: held.chat }
         })
     }
 
-    /// Stops the turn. A second stop changes nothing.
-    pub async fn interrupt(&self, id: ChatId) -> Result<ChatRow, StoreError> {
-        self.simple(id, &Event::Interrupt).await
+    /// Stops the turn, and those of all agents below it. A second stop changes nothing. The chat
+    /// itself comes first, then the others that changed.
+    pub async fn interrupt(&self, id: ChatId) -> Result<Vec<ChatRow>, StoreError> {
+        shared::fault::point("f2 stop family");
+        in_write_tx!(&self.base.db, |tx| {
+            hold_parent(tx, id).await?;
+            let mut held = Held::take(tx, &self.base, id).await?;
+            held.apply(Event::Interrupt, None).await?;
+            let due = held.comes_to_rest(Outcome::Interrupted);
+            held.save().await?;
+            let parent = held.come_home(due).await?;
+            let mut changed = vec![held.chat.clone()];
+            changed.extend(stop_descendants(tx, &self.base, id).await?);
+            changed.extend(parent);
+            changed
+        })
     }
 
     /// Repairs a chat whose columns contradict each other: it ends in error, with its queue.

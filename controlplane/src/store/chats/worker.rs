@@ -1,14 +1,16 @@
 //! What a worker does to a chat it owns. Every write carries its fence.
 
-use shared::ids::{ChatId, ReplicaId, RunnerId};
+use shared::ids::{ChatId, OpId, ReplicaId, RunnerId};
 
 use super::ChatStore;
+use super::agents::hold_parent;
 use super::asked::{Finished, Step, ToolStored};
 use super::entries::OperationPhase;
 use super::guard::{Held, chat_columns};
 use super::rows::{Acquired, ChatRow, WorkerFence};
-use crate::chat::content::Role;
+use crate::chat::content::{Role, Usage};
 use crate::chat::event::ChatErrorView;
+use crate::chat::family::{Outcome, outcome_of};
 use crate::chat::machine::{
     Asked, AssistantMessage, Event, Gate, Intent, Mode, RetryState, ToolAnswer, gate,
 };
@@ -17,6 +19,7 @@ use crate::store::error::StoreError;
 use crate::store::replicas::lease_clock_ms;
 use crate::store::row::Reader;
 use crate::store::text::json;
+use crate::store::usage::{self, UsageEntry, UsagePurpose};
 
 const OWNED: &str = "SELECT id, epoch, runner_id FROM chats \
      WHERE status IN ('running', 'interrupting') AND worker_id = $1 ORDER BY id";
@@ -48,6 +51,44 @@ impl Held<'_> {
             ..intent.clone()
         };
         Ok(intents.iter().map(gated).collect())
+    }
+}
+
+impl Held<'_> {
+    /// How an operation stands for one that has its answer.
+    pub(super) async fn asked(&mut self, op_id: OpId) -> Result<Asked, StoreError> {
+        on_pool!(self.tx.conn(), |conn| {
+            let row = sqlx::query(ASKED)
+                .bind(op_id.to_string())
+                .bind(self.chat.id.to_string())
+                .fetch_optional(conn)
+                .await?;
+            Ok(match row {
+                None => Asked::Unknown,
+                Some(row) => match Reader::of(&row, "operations", "op_id").parsed("state")? {
+                    OperationPhase::Intended => Asked::Open,
+                    OperationPhase::Done => Asked::Answered,
+                },
+            })
+        })
+    }
+
+    /// Keeps the answer of one tool; the last one of the batch seals it.
+    pub(super) async fn store_result(&mut self, answer: &ToolAnswer) -> Result<(), StoreError> {
+        let found = self.asked(answer.op_id).await?;
+        self.apply(Event::StoreResult { answer: answer.clone(), found }, None).await
+    }
+
+    /// What a worker is told of the batch after this transaction.
+    pub(super) fn stored(mut self, fence: &WorkerFence) -> ToolStored {
+        let mut written = std::mem::take(&mut self.written.messages).into_iter();
+        ToolStored {
+            fence: fence.moved_to(&self.chat),
+            sealed: written.next().filter(|message| message.role == Role::Tool),
+            steered: written.collect(),
+            attempt_begun: self.written.attempt_begun,
+            chat: self.chat,
+        }
     }
 }
 
@@ -181,33 +222,41 @@ impl ChatStore {
     ) -> Result<ToolStored, StoreError> {
         in_write_tx!(&self.base.db, |tx| {
             let mut held = Held::take_fenced(tx, &self.base, id, fence).await?;
-            let found = on_pool!(held.tx.conn(), |conn| {
-                let row = sqlx::query(ASKED)
-                    .bind(answer.op_id.to_string())
-                    .bind(id.to_string())
-                    .fetch_optional(conn)
-                    .await?;
-                match row {
-                    None => Asked::Unknown,
-                    Some(row) => match Reader::of(&row, "operations", "op_id").parsed("state")? {
-                        OperationPhase::Intended => Asked::Open,
-                        OperationPhase::Done => Asked::Answered,
-                    },
-                }
-            });
-            held.apply(Event::StoreResult { answer: answer.clone(), found }, None).await?;
+            held.store_result(answer).await?;
             if answer.plan.is_some() {
                 held.chat.plan.clone_from(&answer.plan);
             }
             held.save().await?;
-            let mut written = std::mem::take(&mut held.written.messages).into_iter();
-            ToolStored {
-                fence: fence.moved_to(&held.chat),
-                sealed: written.next().filter(|message| message.role == Role::Tool),
-                steered: written.collect(),
-                attempt_begun: held.written.attempt_begun,
-                chat: held.chat,
+            held.stored(fence)
+        })
+    }
+
+    /// Keeps the answer of an advisor as that of a tool, with what its model call used.
+    pub async fn store_advice(
+        &self,
+        id: ChatId,
+        fence: &WorkerFence,
+        answer: &ToolAnswer,
+        used: Option<(&str, &Usage)>,
+    ) -> Result<ToolStored, StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take_fenced(tx, &self.base, id, fence).await?;
+            held.store_result(answer).await?;
+            held.spend(used.map(|(_, usage)| usage), 0);
+            held.save().await?;
+            if let Some((model, usage)) = used {
+                let entry = UsageEntry {
+                    id: answer.op_id.to_string(),
+                    owner: held.chat.owner_id,
+                    chat: id,
+                    purpose: UsagePurpose::Advisor,
+                    model,
+                    usage,
+                    at_ms: held.now_ms,
+                };
+                usage::enter(held.tx, &entry).await?;
             }
+            held.stored(fence)
         })
     }
 
@@ -249,10 +298,23 @@ impl ChatStore {
         event: &Event,
     ) -> Result<Finished, StoreError> {
         in_write_tx!(&self.base.db, |tx| {
+            hold_parent(tx, id).await?;
             let mut held = Held::take_fenced(tx, &self.base, id, fence).await?;
             held.apply(event.clone(), None).await?;
+            let due = held.comes_to_rest(outcome(event));
             held.save().await?;
-            Finished { next: held.chat.fence(), messages: held.written.messages, chat: held.chat }
+            let parent = held.come_home(due).await?;
+            let messages = std::mem::take(&mut held.written.messages);
+            Finished { next: held.chat.fence(), messages, parent, chat: held.chat }
         })
+    }
+}
+
+/// What the end of its work makes of an agent.
+fn outcome(event: &Event) -> Outcome {
+    match event {
+        Event::FinishInterruption { .. } => Outcome::Interrupted,
+        Event::FinishError(error) => outcome_of(error),
+        _ => Outcome::Done,
     }
 }

@@ -394,7 +394,7 @@ fn kind_of(part: &Part) -> PreviewKind {
         Part::Reasoning { .. } => PreviewKind::Reasoning,
         Part::ToolCall { .. } => PreviewKind::ToolCall,
         Part::ToolResult { .. } => PreviewKind::ToolResult,
-        Part::Text { .. } | Part::Notice { .. } => PreviewKind::Text,
+        Part::Text { .. } | Part::Notice { .. } | Part::AgentReport { .. } => PreviewKind::Text,
         Part::Compaction { .. } => PreviewKind::Compaction,
     }
 }
@@ -415,9 +415,10 @@ fn weight(part: &Part) -> usize {
     }
     ENTRY_BYTES
         + match part {
-            Part::Text { text } | Part::Reasoning { text } | Part::Notice { text, .. } => {
-                text.len()
-            }
+            Part::Text { text }
+            | Part::Reasoning { text }
+            | Part::Notice { text, .. }
+            | Part::AgentReport { text, .. } => text.len(),
             Part::Compaction { mark } => mark.summary.len(),
             Part::ToolCall { args, .. } => of(args),
             Part::ToolResult { result, .. } => of(result),
