@@ -379,7 +379,8 @@ fn is_ahead(place: &Cursor, state: &ChatState) -> bool {
 fn title_of(state: &ChatState) -> impl PartialEq + use<'_> {
     let head = &state.head;
     let work = (&head.mode, head.model_id, head.effort, &head.plan, head.workspace_id);
-    (&head.title, &head.label, head.archived, head.queue_position, work)
+    let family = (head.family.waits_for_agents, head.family.outcome, &head.family.budget);
+    (&head.title, &head.label, head.archived, head.queue_position, work, family)
 }
 
 /// Waits for a change; for ever, if there will be none.

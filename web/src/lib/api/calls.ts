@@ -56,6 +56,7 @@ export const api = {
     body(client.GET("/api/v1/chats/{id}/messages/{message}/variants", path({ id, message }))),
   showBranch: (id: string, message: string) =>
     body(client.POST("/api/v1/chats/{id}/messages/{message}/show", path({ id, message }))),
+  agents: (id: string) => body(client.GET("/api/v1/chats/{id}/agents", path({ id }))),
   continueChat: (id: string) => body(client.POST("/api/v1/chats/{id}/continue", path({ id }))),
   decide: (id: string, action: string, value: S.ApprovalBody) =>
     body(client.POST("/api/v1/chats/{id}/approvals/{action}", { ...path({ id, action }), body: value })),

@@ -27,6 +27,7 @@ export const chatsQuery = queryOptions({
   queryFn: () => api.chats({ limit: CHATS_PAGE }),
 });
 export const chatQuery = (id: string) => queryOptions({ queryKey: ["chat", id], queryFn: () => api.chat(id) });
+export const agentsQuery = (id: string) => queryOptions({ queryKey: ["agents", id], queryFn: () => api.agents(id) });
 export const workspaceQuery = (id: string) =>
   queryOptions({ queryKey: ["workspace", id], queryFn: () => api.workspace(id) });
 export const processesQuery = (id: string) =>

@@ -100,7 +100,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The caller's chats, newest change first; archived ones only if asked for. */
+        /**
+         * The caller's chats, newest change first; archived ones only if asked for. Agents of other chats
+         *     stand in it while they work; `GET /chats/{id}/agents` has all of a chat.
+         */
         get: operations["list_chats"];
         put?: never;
         /** Begins a chat. It is running when the answer comes. */
@@ -125,8 +128,28 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Changes a chat's title, model, mode or workspace. Also while it runs: the next step sees it. */
+        /** Changes a chat's title, model, mode, workspace or budget. Also while it runs: the next step sees it. */
         patch: operations["patch_chat"];
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/agents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The agents that a chat began, newest first, at most 50. Each is a chat: read it, speak to it, stop
+         *     it like any other.
+         */
+        get: operations["list_agents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/chats/{id}/answers/{action}": {
@@ -1224,6 +1247,11 @@ export interface components {
             /** @description The call in the model's message. */
             tool_call_id: string;
         };
+        /**
+         * @description What an agent is for.
+         * @enum {string}
+         */
+        AgentType: "general" | "explore";
         /** @description Answers to the questions of a call. */
         AnswerBody: {
             /** @description One for each question, in order; not with `skip`. */
@@ -1311,6 +1339,55 @@ export interface components {
              */
             of: number;
         };
+        /** @description How much a chat, with all agents below it, may use until somebody lets it go on. */
+        Budget: {
+            /**
+             * Format: int64
+             * @description What they cost, in millionths of the prices' currency; calls without a price are not counted.
+             */
+            cost_micros?: number | null;
+            /**
+             * Format: int32
+             * @description Model calls of the chat itself in one turn, 1 to 1,200; none: 200.
+             */
+            steps?: number | null;
+            /**
+             * Format: int32
+             * @description Time that the chat itself works, in seconds; waiting for people or agents is free.
+             */
+            time_s?: number | null;
+            /**
+             * Format: int64
+             * @description Tokens of the chat and of all agents below it, in and out.
+             */
+            tokens?: number | null;
+        };
+        /**
+         * @description How much a chat and its agents may use until somebody lets it go on; what is not there is not
+         *     limited, but for the steps of a turn: 200.
+         */
+        BudgetBody: {
+            /**
+             * Format: int64
+             * @description Millionths of the prices' currency, agents included.
+             */
+            cost_micros?: number | null;
+            /**
+             * Format: int32
+             * @description Model calls of one turn, 1 to 1,200.
+             */
+            steps?: number | null;
+            /**
+             * Format: int32
+             * @description Seconds that the chat itself works; waiting for people and agents is free.
+             */
+            time_s?: number | null;
+            /**
+             * Format: int64
+             * @description Tokens in and out, agents included.
+             */
+            tokens?: number | null;
+        };
         /**
          * @description What to do with a message while a turn is in progress.
          * @enum {string}
@@ -1318,6 +1395,7 @@ export interface components {
         BusyBody: "queue" | "steer" | "interrupt";
         /** @description A chat to be begun. */
         ChatBody: {
+            budget?: components["schemas"]["BudgetBody"] | null;
             /** @description The first message. */
             content: components["schemas"]["PartBody"][];
             effort?: components["schemas"]["EffortBody"] | null;
@@ -1437,7 +1515,7 @@ export interface components {
             type: "ping";
         };
         /** @description The head of a chat, as lists and the `chat` event show it. */
-        ChatHead: {
+        ChatHead: components["schemas"]["FamilyHead"] & {
             /** @description Whether it is archived. */
             archived: boolean;
             /** @description When it was made. */
@@ -1468,6 +1546,7 @@ export interface components {
         };
         /** @description What to change; what is not there stays. */
         ChatPatchBody: {
+            budget?: components["schemas"]["BudgetBody"] | null;
             mode?: components["schemas"]["ModeBody"] | null;
             /** @description Who answers from now on. */
             model_id?: string | null;
@@ -1490,8 +1569,6 @@ export interface components {
             last_error?: components["schemas"]["ChatErrorView"] | null;
             /** @description Whose it is. */
             owner_id: string;
-            /** @description The chat that started it. */
-            parent_id?: string | null;
             /** @description Messages that wait, in order. */
             queue: components["schemas"]["QueuedView"][];
         };
@@ -1643,6 +1720,26 @@ export interface components {
              * @description Its number.
              */
             signal: number;
+        };
+        /** @description The place of a chat among agents, and what it used. */
+        FamilyHead: {
+            agent_type?: components["schemas"]["AgentType"] | null;
+            budget?: components["schemas"]["Budget"] | null;
+            /**
+             * Format: int64
+             * @description Their cost in millionths, as far as it is known.
+             */
+            cost_micros?: number;
+            outcome?: components["schemas"]["Outcome"] | null;
+            /** @description The chat that began it; none: a person or a program did. */
+            parent_id?: string | null;
+            /**
+             * Format: int64
+             * @description Tokens of all its model calls.
+             */
+            tokens?: number;
+            /** @description Whether it waits for agents alone: `requires_action`, and no person is needed. */
+            waits_for_agents?: boolean;
         };
         /** @description One thing that is wrong with a body. */
         FieldError: {
@@ -1935,6 +2032,11 @@ export interface components {
              */
             rows?: number | null;
         };
+        /**
+         * @description What became of an agent's work.
+         * @enum {string}
+         */
+        Outcome: "done" | "failed" | "paused" | "interrupted";
         /** @description Lines of output that match. */
         OutputMatchesView: {
             /**
@@ -1975,7 +2077,7 @@ export interface components {
         /** @description One page of a list. */
         Page_ChatHead: {
             /** @description In the list's order. */
-            items: {
+            items: (components["schemas"]["FamilyHead"] & {
                 /** @description Whether it is archived. */
                 archived: boolean;
                 /** @description When it was made. */
@@ -2003,7 +2105,7 @@ export interface components {
                 updated_at: components["schemas"]["Timestamp"];
                 /** @description The workspace; none: no tools. */
                 workspace_id?: string | null;
-            }[];
+            })[];
             /** @description Pass it back as `cursor` to go on; none: this was the end. */
             next_cursor?: string | null;
         };
@@ -2319,6 +2421,17 @@ export interface components {
             text: string;
             /** @enum {string} */
             type: "notice";
+        } | {
+            /** @description The agent's chat. */
+            agent_id: string;
+            /** @description What became of it. */
+            outcome: components["schemas"]["Outcome"];
+            /** @description What it said last; may be empty. */
+            text: string;
+            /** @description Its title. */
+            title: string;
+            /** @enum {string} */
+            type: "agent_report";
         } | (components["schemas"]["Compaction"] & {
             /** @enum {string} */
             type: "compaction";
@@ -3571,6 +3684,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChatView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    list_agents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ChatHead"];
                 };
             };
             /** @description Anything else: a problem with a stable `code` */

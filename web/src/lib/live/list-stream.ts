@@ -1,7 +1,7 @@
 /** The stream of everything the lists show, patched into the query cache. One per page. */
 import { useSyncExternalStore } from "react";
 import { BASE } from "../api/client";
-import { bootstrapQuery, chatsQuery, meQuery, queryClient, workspaceQuery, workspacesQuery } from "../api/queries";
+import { agentsQuery, bootstrapQuery, chatsQuery, meQuery, queryClient, workspaceQuery, workspacesQuery } from "../api/queries";
 import type * as S from "../api/types";
 import { LiveSocket, socketUrl, type SocketState } from "./socket";
 
@@ -40,12 +40,17 @@ function refresh(): void {
   void queryClient.invalidateQueries({ queryKey: chatsQuery.queryKey });
   void queryClient.invalidateQueries({ queryKey: workspacesQuery.queryKey });
   void queryClient.invalidateQueries({ queryKey: ["workspace"] });
+  void queryClient.invalidateQueries({ queryKey: ["agents"] });
 }
 
 function take(event: S.ListEvent): void {
   switch (event.type) {
     case "chat":
       queryClient.setQueryData(chatsQuery.queryKey, (page) => page && withChat(page, event.chat));
+      if (event.chat.parent_id) {
+        const { queryKey } = agentsQuery(event.chat.parent_id);
+        queryClient.setQueryData(queryKey, (page) => page && withAgent(page, event.chat));
+      }
       break;
     case "chat_removed":
       queryClient.setQueryData(
@@ -87,6 +92,14 @@ export function withChat(page: S.Page<S.ChatHead>, chat: S.ChatHead): S.Page<S.C
   const items = [...others];
   items.splice(at < 0 ? items.length : at, 0, chat);
   return { ...page, items };
+}
+
+/** A chat's agents with one in its place: newest first, and the order never changes. */
+export function withAgent(page: S.Page<S.ChatHead>, agent: S.ChatHead): S.Page<S.ChatHead> {
+  const at = page.items.findIndex((item) => item.id === agent.id);
+  if (at < 0) return { ...page, items: [agent, ...page.items] };
+  if ((page.items[at]?.snapshot_version ?? 0) > agent.snapshot_version) return page;
+  return { ...page, items: page.items.with(at, agent) };
 }
 
 function withWorkspace(page: S.Page<S.WorkspaceView>, workspace: S.WorkspaceView): S.Page<S.WorkspaceView> {

@@ -1,4 +1,4 @@
-import type { ChatStatus, WorkspaceStatus } from "../api/types";
+import type { ChatHead, ChatStatus, WorkspaceStatus } from "../api/types";
 import { t } from "../text/en";
 
 export type MarkState = "rest" | "unread" | "work" | "need" | "fail" | "lost" | "pending";
@@ -15,6 +15,11 @@ export function markOfChat(status: ChatStatus, unread: boolean): MarkState {
     default:
       return unread ? "unread" : "rest";
   }
+}
+
+/** As `markOfChat`; who waits for agents alone needs nobody. */
+export function markOfHead(chat: Pick<ChatHead, "status" | "waits_for_agents">, unread: boolean): MarkState {
+  return chat.status === "requires_action" && chat.waits_for_agents ? "work" : markOfChat(chat.status, unread);
 }
 
 export function markOfWorkspace(status: WorkspaceStatus): MarkState {

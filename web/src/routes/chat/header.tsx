@@ -9,7 +9,7 @@ import { Button, IconButton } from "../../lib/ui/button";
 import { Dialog } from "../../lib/ui/dialog";
 import { Field } from "../../lib/ui/field";
 import { Icon } from "../../lib/ui/icon";
-import { Mark, markOfChat, markOfWorkspace } from "../../lib/ui/mark";
+import { Mark, markOfHead, markOfWorkspace } from "../../lib/ui/mark";
 import { ProblemNote } from "../../lib/ui/states";
 
 // Not needed for the first paint.
@@ -36,10 +36,21 @@ export function ChatHeader({ chat, status, workspace }: ChatHeaderProps) {
   const compact = useMutation({ mutationFn: () => api.compact(chat.id) });
   return (
     <header className="chat-head">
-      <Link to="/" className="icon-button chat-back" aria-label={t.nav.inbox}>
-        <Icon name="back" />
-      </Link>
-      <Mark state={markOfChat(status, false)} />
+      {chat.parent_id ? (
+        <Link
+          to="/chats/$chatId"
+          params={{ chatId: chat.parent_id }}
+          className="icon-button chat-parent"
+          aria-label={t.chat.parent}
+        >
+          <Icon name="back" />
+        </Link>
+      ) : (
+        <Link to="/" className="icon-button chat-back" aria-label={t.nav.inbox}>
+          <Icon name="back" />
+        </Link>
+      )}
+      <Mark state={markOfHead({ ...chat, status }, false)} />
       <h1 className="chat-title clip" title={chat.title}>
         {chat.title || t.inbox.untitled}
       </h1>

@@ -27,6 +27,13 @@ describe("the transcript", () => {
     expect((items[2] as AnswerItem).first).toBe(false);
   });
 
+  it("gives what an agent tells a place of its own", () => {
+    const report: S.Part = { type: "agent_report", agent_id: "chat_1", title: "find it", outcome: "done", text: "There." };
+    const { items } = durableItems([message("user", [text("go")]), message("user", [report])]);
+    expect(items.map((item) => item.kind)).toEqual(["user", "report"]);
+    expect(items[1]).toMatchObject({ reports: [{ title: "find it", outcome: "done" }] });
+  });
+
   it("shows a call without an answer as running only while the chat runs", () => {
     const durable = durableItems([message("user", [text("go")]), message("assistant", [call("x")])]);
     const parts = (durable.items[1] as AnswerItem).parts;

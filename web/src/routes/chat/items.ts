@@ -3,6 +3,7 @@
  * their calls, so a `tool` message makes no item.
  */
 import type * as S from "../../lib/api/types";
+import { t } from "../../lib/text/en";
 import type { Preview, PreviewItem } from "../../lib/live/chat-state";
 import type { CompactionMark } from "../../lib/ui/compaction";
 import type { ToolView } from "../../lib/ui/tools/view";
@@ -30,7 +31,17 @@ export interface AnswerItem {
   first: boolean;
 }
 
-export type Item = UserItem | AnswerItem;
+/** What an agent of the chat told when it came to rest. */
+export interface ReportItem {
+  kind: "report";
+  key: string;
+  message: S.MessageView;
+  reports: readonly Report[];
+}
+
+export type Report = Extract<S.Part, { type: "agent_report" }>;
+
+export type Item = UserItem | AnswerItem | ReportItem;
 
 type ToolResult = Extract<S.Part, { type: "tool_result" }>;
 
@@ -53,7 +64,12 @@ export function durableItems(messages: readonly S.MessageView[]): Durable {
   let first = true;
   for (const message of messages) {
     if (message.role === "user") {
-      items.push({ kind: "user", key: message.id, message, text: textOf(message.content) });
+      const reports = message.content.filter((part) => part.type === "agent_report");
+      items.push(
+        reports.length > 0
+          ? { kind: "report", key: message.id, message, reports }
+          : { kind: "user", key: message.id, message, text: textOf(message.content) },
+      );
       first = true;
       open.clear();
     } else if (message.role === "assistant") {
@@ -182,6 +198,7 @@ export function textOf(content: readonly S.Part[]): string {
   return content
     .flatMap((part) => {
       if (part.type === "text") return [part.text];
+      if (part.type === "agent_report") return [t.chat.reported(part.title, t.agents.outcomes[part.outcome])];
       // What somebody who asked for a compaction said.
       return part.type === "notice" && part.code === "compact" ? [`/compact ${part.text}`.trim()] : [];
     })

@@ -44,7 +44,12 @@ export function ChatNotices({ chat, workspace, onRetry }: ChatNoticesProps) {
         </p>
       )}
       {chat.retry && <RetryBanner retry={chat.retry} />}
-      {chat.status === "error" && chat.error && <ErrorBanner error={chat.error} onRetry={onRetry} />}
+      {chat.status === "error" && chat.error && isPause(chat.error) && (
+        <PausedCard error={chat.error} onContinue={onRetry} />
+      )}
+      {chat.status === "error" && chat.error && !isPause(chat.error) && (
+        <ErrorBanner error={chat.error} onRetry={onRetry} />
+      )}
     </>
   );
 }
@@ -89,11 +94,32 @@ function ErrorBanner({ error, onRetry }: { error: ChatErrorView; onRetry: () => 
         <Facts error={error} />
         <div className="problem-actions">
           <Button icon="retry" onClick={onRetry}>
-            {error.code === "step_limit" ? t.chat.goOn : t.chat.tryAgain}
+            {t.chat.tryAgain}
           </Button>
           <CopyButton label={t.common.copyDiagnostics} text={`${error.message}\n${facts}`} />
         </div>
       </div>
+    </div>
+  );
+}
+
+/** Limits, not faults: the turn waits for somebody to let it go on. */
+function isPause(error: ChatErrorView): boolean {
+  return error.code in t.chat.pauses;
+}
+
+function PausedCard({ error, onContinue }: { error: ChatErrorView; onContinue: () => void }) {
+  const why = t.chat.pauses[error.code as keyof typeof t.chat.pauses];
+  return (
+    <div className="banner banner-need paused-card" role="status">
+      <Icon name="anchor" />
+      <div className="problem-body">
+        <p className="problem-title">{t.chat.paused(why)}</p>
+        <p className="ink-2">{error.message}</p>
+      </div>
+      <Button look="primary" onClick={onContinue}>
+        {t.chat.goOn}
+      </Button>
     </div>
   );
 }

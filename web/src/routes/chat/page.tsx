@@ -14,6 +14,7 @@ import { ReconnectRail } from "../../lib/ui/rail";
 import { LoadingRows, ProblemNote } from "../../lib/ui/states";
 import { WorkspaceOfTools } from "../../lib/ui/tools/workspace";
 import { ActionCards } from "./actions/cards";
+import { AgentDock } from "./agents";
 import { PlanDock } from "./actions/plan";
 import { Announcer } from "./announcer";
 import { ChatHeader } from "./header";
@@ -94,6 +95,7 @@ function Chat({ id }: { id: string }) {
       <div className="chat-foot">
         <ChatNotices chat={chat} workspace={workspace} onRetry={() => goOn.mutate()} />
         {head?.plan && <PlanDock plan={head.plan} />}
+        <AgentDock chatId={id} />
         {chat.actions.length > 0 && <ActionCards chatId={id} actions={chat.actions} />}
         {chat.queue.length > 0 && <Queue chatId={id} items={chat.queue} />}
         {send.isError && <ProblemNote error={send.error} />}

@@ -8,6 +8,7 @@ import { Icon } from "../../lib/ui/icon";
 import { ProblemNote } from "../../lib/ui/states";
 import { AnswerArticle, type RailState } from "./article";
 import { liveTools, previewParts, turnFacts, type Durable, type Item } from "./items";
+import { ReportArticle } from "./report";
 import { UserArticle } from "./said";
 
 /** Distance from the end within which the view sticks to it. */
@@ -114,6 +115,8 @@ export function Transcript({ chatId, live, durable, lost, onLoadOlder }: Transcr
               <Row key={row.key} row={row} measure={virtual.measureElement}>
                 {item.kind === "user" ? (
                   <UserArticle item={item} position={row.index + 1} size={items.length} />
+                ) : item.kind === "report" ? (
+                  <ReportArticle item={item} position={row.index + 1} size={items.length} />
                 ) : (
                   <AnswerArticle
                     item={item}
@@ -192,6 +195,7 @@ function withFocused(range: Range, scroller: HTMLElement | null): number[] {
 /** Good guesses keep the scroll bar still. */
 function estimate(item: Item | undefined): number {
   if (!item) return 60;
+  if (item.kind === "report") return 80 * item.reports.length;
   if (item.kind === "user") return 64 + 24 * Math.ceil(item.text.length / 84);
   return item.parts.reduce((sum, part) => {
     if (part.type === "tools") return sum + 30 * part.views.length;

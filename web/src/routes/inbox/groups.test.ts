@@ -18,6 +18,16 @@ describe("the inbox", () => {
     ]);
   });
 
+  it("keeps agents under their chats, but for those that need a person themselves", () => {
+    const agent = (id: string, status: ChatStatus): ChatHead => ({ ...chat(id, status), parent_id: "p", agent_type: "general" });
+    const parent: ChatHead = { ...chat("p", "requires_action"), waits_for_agents: true };
+    const groups = groupChats([parent, agent("x", "running"), agent("y", "requires_action"), agent("z", "error")], {});
+    expect(groups.map((group) => [group.name, group.chats.map((one) => one.id)])).toEqual([
+      ["need", ["y"]],
+      ["work", ["p"]],
+    ]);
+  });
+
   it("filters by words, state and workspace, all of them together", () => {
     const value = chat("a", "running");
     expect(matches(value, "title FIXED", "hal-9")).toBe(true);

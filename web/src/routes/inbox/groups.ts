@@ -13,13 +13,19 @@ const ORDER: readonly GroupName[] = ["need", "work", "done", "earlier"];
 /** The inbox: what needs a person first, then what runs, then what is new, then the rest. */
 export function groupChats(chats: readonly ChatHead[], seen: Readonly<Record<string, number>>): Group[] {
   const groups = new Map<GroupName, ChatHead[]>(ORDER.map((name) => [name, []]));
-  for (const chat of chats) groups.get(groupOf(chat, seen))?.push(chat);
+  for (const chat of chats) {
+    const group = groupOf(chat, seen);
+    // An agent stands under the chat that began it; here only when it needs a person itself.
+    if (chat.parent_id && (group !== "need" || chat.status === "error")) continue;
+    groups.get(group)?.push(chat);
+  }
   return ORDER.map((name) => ({ name, chats: groups.get(name) ?? [] })).filter((g) => g.chats.length > 0);
 }
 
 function groupOf(chat: ChatHead, seen: Readonly<Record<string, number>>): GroupName {
   switch (chat.status) {
     case "requires_action":
+      return chat.waits_for_agents ? "work" : "need";
     case "error":
       return "need";
     case "running":

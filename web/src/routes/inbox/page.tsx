@@ -10,7 +10,7 @@ import { t } from "../../lib/text/en";
 import { appearance } from "../../lib/ui/appearance";
 import { Button } from "../../lib/ui/button";
 import { isTyping, useNow, useTitle } from "../../lib/ui/hooks";
-import { Mark, markOfChat } from "../../lib/ui/mark";
+import { Mark, markOfHead } from "../../lib/ui/mark";
 import { Empty, LoadingRows, ProblemNote } from "../../lib/ui/states";
 import { groupChats, matches } from "./groups";
 
@@ -25,9 +25,10 @@ export function InboxPage() {
     [workspaces.data],
   );
   const all = chats.data?.items ?? [];
+  const titles = useMemo(() => new Map(chats.data?.items.map((chat) => [chat.id, chat.title])), [chats.data]);
   const shown = all.filter((chat) => matches(chat, filter, names.get(chat.workspace_id ?? "") ?? ""));
   const groups = groupChats(shown, seen);
-  const unread = all.filter((chat) => isUnread(chat, seen));
+  const unread = all.filter((chat) => !chat.parent_id && isUnread(chat, seen));
   const now = useNow(30_000);
   const more = useMutation({
     mutationFn: (cursor: string) => api.chats({ cursor, limit: CHATS_PAGE }),
@@ -84,6 +85,7 @@ export function InboxPage() {
                   key={chat.id}
                   chat={chat}
                   workspace={names.get(chat.workspace_id ?? "") ?? null}
+                  parent={chat.parent_id ? (titles.get(chat.parent_id) ?? t.inbox.untitled) : null}
                   unread={isUnread(chat, seen)}
                   now={now}
                 />
@@ -105,21 +107,23 @@ export function InboxPage() {
 interface ChatRowProps {
   chat: ChatHead;
   workspace: string | null;
+  /** The title of the chat whose agent it is. */
+  parent: string | null;
   unread: boolean;
   now: number;
 }
 
-const ChatRow = memo(function ChatRow({ chat, workspace, unread, now }: ChatRowProps) {
+const ChatRow = memo(function ChatRow({ chat, workspace, parent, unread, now }: ChatRowProps) {
   return (
     <li>
       <Link to="/chats/$chatId" params={{ chatId: chat.id }} className="ledger-row" data-unread={unread || undefined}>
         {chat.queue_position != null ? (
           <Mark state="pending" label={t.chat.queuedAt(chat.queue_position)} />
         ) : (
-          <Mark state={markOfChat(chat.status, unread)} />
+          <Mark state={markOfHead(chat, unread)} />
         )}
         <span className="ledger-title clip">{chat.title || t.inbox.untitled}</span>
-        <span className="ledger-label-cell clip ink-3">{chat.label}</span>
+        <span className="ledger-label-cell clip ink-3">{parent === null ? chat.label : t.agents.of(parent)}</span>
         <span className="ledger-meta mono clip ink-2">{workspace ?? t.inbox.noWorkspace}</span>
         <time className="ledger-age num ink-3" dateTime={chat.updated_at}>
           {age(chat.updated_at, now)}

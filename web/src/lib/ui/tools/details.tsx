@@ -149,7 +149,7 @@ export function JsonDetail({ view }: { view: ToolView }) {
   );
 }
 
-function ToolError({ view }: { view: ToolView }) {
+export function ToolError({ view }: { view: ToolView }) {
   if (view.phase !== "failed") return null;
   const error = errorOf(view.result);
   return (

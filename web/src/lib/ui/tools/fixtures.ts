@@ -18,6 +18,20 @@ export const FIXTURES: Readonly<Record<string, ToolView>> = {
     { files: [{ path: "a.txt", edits: [{ old_text: "a", new_text: "b" }] }] },
     { files: [{ path: "a.txt", added: 1, removed: 1, diff: "@@ -1 +1 @@\n-a\n+b\n" }] },
   ),
+  spawn_agent: done(
+    "spawn_agent",
+    { type: "explore", prompt: "Find the parser.", title: "find the parser" },
+    { agent_id: "chat_1", title: "find the parser", status: "done", report: "It is in `src/parse.rs`.", tokens: 900 },
+  ),
+  wait_agent: done("wait_agent", {}, { agents: [{ agent_id: "chat_1", title: "find", status: "done", report: "There." }] }),
+  message_agent: done("message_agent", { agent_id: "chat_1", message: "Look again." }, { agent_id: "chat_1", delivered: "now" }),
+  interrupt_agent: done("interrupt_agent", { agent_id: "chat_1" }, { agent_id: "chat_1", status: "interrupting" }),
+  list_agents: done("list_agents", {}, { agents: [{ agent_id: "chat_1", title: "find", status: "working" }] }),
+  advisor: done(
+    "advisor",
+    { question: "Left or right?" },
+    { type: "advice", advice: "**Left**, because it is shorter.", advisor_model: "m-1", remaining_uses: 9 },
+  ),
   ask_user: done(
     "ask_user",
     { questions: [{ question: "Which?", options: [{ label: "a" }, { label: "b" }] }] },

@@ -3,6 +3,7 @@ import type { ReactNode } from "react";
 import { bytes, firstLine, middle, plural } from "../../text/format";
 import { t } from "../../text/en";
 import type { IconName } from "../icon";
+import { AdviceDetail, AgentsDetail } from "./agents";
 import { DiffDetail, ExecuteDetail, JsonDetail, RowsDetail, TextDetail } from "./details";
 import { argument, list, number, record, text, type ToolView } from "./view";
 
@@ -43,6 +44,49 @@ export const TOOLS: Readonly<Record<string, ToolLook>> = {
       return left === null ? null : plural(left, "step left", "steps left");
     },
     Detail: JsonDetail,
+  },
+  spawn_agent: {
+    icon: "chat",
+    label: words.spawnAgent,
+    object: (view) => argument(view, "title") ?? firstLine(argument(view, "prompt") ?? ""),
+    meta: (view) => text(view.result, "status"),
+    Detail: AgentsDetail,
+  },
+  wait_agent: {
+    icon: "chat",
+    label: words.waitAgent,
+    object: (view) => counted(list(view.result, "agents").length, view, "agent") ?? "",
+    meta: () => null,
+    Detail: AgentsDetail,
+  },
+  message_agent: {
+    icon: "send",
+    label: words.messageAgent,
+    object: (view) => firstLine(argument(view, "message") ?? ""),
+    meta: (view) => text(view.result, "delivered"),
+    Detail: AgentsDetail,
+  },
+  interrupt_agent: {
+    icon: "stop",
+    label: words.interruptAgent,
+    object: (view) => argument(view, "agent_id") ?? "",
+    meta: (view) => text(view.result, "status"),
+    Detail: AgentsDetail,
+  },
+  list_agents: {
+    icon: "list",
+    label: words.listAgents,
+    object: () => "",
+    meta: (view) => counted(list(view.result, "agents").length, view, "agent"),
+    Detail: AgentsDetail,
+    quiet: true,
+  },
+  advisor: {
+    icon: "help",
+    label: words.advisor,
+    object: (view) => firstLine(argument(view, "question") ?? ""),
+    meta: (view) => text(view.result, "advisor_model"),
+    Detail: AdviceDetail,
   },
   execute: {
     icon: "terminal",

@@ -12,7 +12,7 @@ import { argument, lastLines, type ToolPhase, type ToolView } from "./view";
 const CATALOGUE = [
   "execute", "process_output", "process_input", "process_list", "process_signal", "read_file",
   "write_file", "edit_files", "list_dir", "glob", "search", "ask_user", "propose_plan",
-  "update_plan",
+  "update_plan", "spawn_agent", "wait_agent", "message_agent", "interrupt_agent", "list_agents", "advisor",
 ];
 const PHASES: ToolPhase[] = ["input", "running", "done", "failed", "unanswered", "asked"];
 
