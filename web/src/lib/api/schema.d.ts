@@ -1531,6 +1531,11 @@ export interface components {
             model_id?: string | null;
             plan?: components["schemas"]["Plan"] | null;
             /**
+             * Format: int32
+             * @description Its place in the queue, from 1, while it waits because as many chats run as may.
+             */
+            queue_position?: number | null;
+            /**
              * Format: int64
              * @description Raised once by every change.
              */
@@ -2092,6 +2097,11 @@ export interface components {
                 /** @description The model; none: the default one. */
                 model_id?: string | null;
                 plan?: components["schemas"]["Plan"] | null;
+                /**
+                 * Format: int32
+                 * @description Its place in the queue, from 1, while it waits because as many chats run as may.
+                 */
+                queue_position?: number | null;
                 /**
                  * Format: int64
                  * @description Raised once by every change.
