@@ -36,6 +36,7 @@ pub mod telling;
 mod tests;
 mod title;
 pub mod trace;
+pub mod ui;
 pub mod worker;
 pub mod workspace_tools;
 

@@ -59,12 +59,14 @@ fn reading() -> OpenApiRouter<App> {
         .routes(routes!(stream::chat_stream))
         .routes(routes!(stream::chat_events))
         .routes(routes!(stream::list_events))
+        .routes(routes!(stream::ui_stream))
         .routes(routes!(models::list_models))
 }
 
 /// Needs `write`.
 fn writing() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(stream::ui_messages))
         .routes(routes!(session::logout))
         .routes(routes!(api_keys::delete_api_key))
         .routes(routes!(processes::signal_process))

@@ -4,6 +4,7 @@
 //! chat's Subscription ─┐                        ┌─► WebSocket: text frames, arrays of events
 //!                      ├─► Source (batches) ────┤
 //! list's Subscription ─┘                        └─► SSE: id = cursor, event = type, data = event
+//! chat's Subscription ──► UiProjection ─────────────► SSE: data = chunk of the AI SDK's protocol
 //! ```
 //!
 //! | Close code | Meaning |
@@ -25,9 +26,11 @@ mod seats;
 mod socket;
 mod source;
 mod sse;
+mod ui;
 pub mod upgrade;
 
 pub use access::{Access, Accesses, Verdict, check_accesses};
 pub use chat::*;
 pub use list::*;
 pub use seats::{Seat, StreamSeats};
+pub use ui::*;

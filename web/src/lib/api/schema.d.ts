@@ -537,6 +537,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/chats/{id}/ui-messages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Says the last of the messages and answers with the turn, as an AI SDK UI message stream.
+         * @description Of a message its text is taken. While a turn runs it waits in the queue.
+         */
+        post: operations["ui_messages"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/ui-stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The running turn as an AI SDK UI message stream.
+         * @description Server-sent events whose `data` is a chunk each, from the turn's beginning, then `[DONE]`. 204: nothing runs.
+         */
+        get: operations["ui_stream"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/chats/{id}/unarchive": {
         parameters: {
             query?: never;
@@ -3189,6 +3229,17 @@ export interface components {
             /** @description One for each call that waits for the client, all together. */
             results: components["schemas"]["ToolResultBody"][];
         };
+        /** @description What a chat kit sends: its messages, of which the last one is said. */
+        UiMessagesBody: {
+            /** @description The kit's name of the chat; not looked at. */
+            id?: string | null;
+            /** @description Of a message to make anew; not looked at. */
+            messageId?: string | null;
+            /** @description UI messages; the last one is a user's. */
+            messages: Record<string, unknown>[];
+            /** @description `submit-message`; `regenerate-message` is refused. */
+            trigger?: string | null;
+        };
         /**
          * @description Tokens of one model call, normalised over all providers. Unknown counts are zero and `source`
          *     says so.
@@ -4423,6 +4474,76 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["SentView"];
                 };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    ui_messages: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UiMessagesBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": Record<string, unknown>;
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    ui_stream: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": Record<string, unknown>;
+                };
+            };
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Anything else: a problem with a stable `code` */
             default: {
