@@ -12,7 +12,7 @@
 //! | message | a step: what of it was not streamed |
 //! | a preview that is dropped without a message | `…-end`, and `data-discarded` with the ids of what does not count |
 //! | actions | `tool-approval-request`; questions, plans and client tools as `data-action` |
-//! | retry, fallback, compaction, live output | `data-retry`, `data-fallback`, `data-compaction`, `data-tool-output`: transient |
+//! | retry, fallback, compaction, live output, an agent's report | `data-retry`, `data-fallback`, … `data-agent-report`: transient |
 //!
 //! Pure. The turn is what follows the last thing that a person said before the snapshot; it ends when the
 //! chat rests, waits for people or stops with an error. Nothing is streamed twice: text goes out once,
@@ -187,6 +187,7 @@ impl UiProjection {
             Part::Notice { code, text } => {
                 out.push(transient("notice", &json!({"code": code, "text": text})));
             }
+            Part::AgentReport { .. } => out.push(transient("agent-report", &json!(part))),
             Part::Compaction { mark } => out.push(transient("compaction", &json!({"mark": mark}))),
         }
     }
