@@ -325,7 +325,7 @@ impl Simulation for Director {
 
     fn rarely(&self, name: &'static str) -> bool {
         let mut state = self.lock();
-        let fires = state.fires(name, 0.2);
+        let fires = state.fires(name, 0.12);
         if fires {
             state.note(|| format!("rarely {name}"));
         }

@@ -17,6 +17,7 @@ mod link;
 mod model;
 mod oracle;
 mod people;
+mod points;
 mod profile;
 mod run;
 mod time;

@@ -34,6 +34,8 @@ pub struct Oracle {
     chats: BTreeMap<ChatId, Seen>,
     /// Who held a chat in which epoch.
     holders: BTreeMap<(ChatId, i64), String>,
+    /// Chats of which something changed that people see, since it was asked last.
+    shown: BTreeSet<ChatId>,
     /// The answers of operations.
     answers: BTreeMap<OpId, String>,
 }
@@ -63,6 +65,9 @@ impl Oracle {
             let seen = Seen::read(row);
             if self.chats.get(&seen.id) != Some(&seen) {
                 self.rules(&seen)?;
+                if self.chats.get(&seen.id).is_some_and(|before| before.looks() != seen.looks()) {
+                    self.shown.insert(seen.id);
+                }
                 changed.push(seen.id);
                 self.chats.insert(seen.id, seen);
             }
@@ -82,6 +87,11 @@ impl Oracle {
             }
         }
         Ok((changed, operations))
+    }
+
+    /// Chats that people see otherwise since the last call; those that have just come are left out.
+    pub fn take_shown_changes(&mut self) -> BTreeSet<ChatId> {
+        std::mem::take(&mut self.shown)
     }
 
     /// The chats as they were seen last.
@@ -126,6 +136,11 @@ impl Seen {
             ChatStatus::Error => true,
             _ => false,
         }
+    }
+
+    /// What people see of it.
+    fn looks(&self) -> (ChatStatus, bool, i64, i64, i64) {
+        (self.status, self.archived, self.history, self.queue, self.unanswered)
     }
 
     fn facts(&self) -> Facts {

@@ -51,7 +51,7 @@ impl Profile {
             faults: rng.random_range(5..60),
             chats: rng.random_range(1..=3),
             viewers: rng.random_range(1..=2),
-            window: rng.random_bool(0.4).then_some(2_000),
+            window: rng.random_bool(0.6).then_some(1_500),
             crashes: rng.random_bool(0.7),
             daemon_crashes: rng.random_bool(0.6),
             link_faults: rng.random_bool(0.6),
@@ -61,10 +61,10 @@ impl Profile {
         }
     }
 
-    /// Whether the point of this name is at work in the seed: in two of five.
+    /// Whether the point of this name is at work in the seed: in three of five.
     pub fn has(&self, point: &str) -> bool {
         let mut hash = DefaultHasher::new();
         (self.seed, point).hash(&mut hash);
-        hash.finish() % 5 < 2
+        hash.finish() % 5 < 3
     }
 }

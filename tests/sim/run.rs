@@ -13,12 +13,15 @@ use shared::fault::simulation::install;
 
 use crate::chance;
 use crate::director::Director;
+use crate::points::POINTS;
 use crate::profile::Profile;
 use crate::time::{WorldClock, WorldIds};
 use crate::world::{Place, World, daemon_folder};
 
 /// What the process of a world is to do.
 const ORDER_VARIABLE: &str = "HOLDFAST_WORLD";
+/// Seeds of which a share can be asked for.
+const ENOUGH: u64 = 2_000;
 /// Stands before the outcome in its output.
 const TOLD: &str = "@@world ";
 
@@ -208,10 +211,13 @@ impl Report {
         &self.failed
     }
 
-    /// Points that fired in less than one of a hundred seeds.
+    /// Points of the product that fired in less than one of a hundred seeds; of few seeds, in none.
     pub fn silent_points(&self) -> Vec<String> {
-        let silent = self.points.iter().filter(|(_, fired)| **fired * 100 < self.seeds);
-        silent.map(|(name, fired)| format!("{name}: {fired} of {}", self.seeds)).collect()
+        let least = (self.seeds / 100).max(1);
+        let least = if self.seeds < ENOUGH { 1 } else { least };
+        let fired = |name: &str| self.points.get(name).copied().unwrap_or(0);
+        let silent = POINTS.iter().filter(|name| fired(name) < least);
+        silent.map(|name| format!("{name}: {} of {}", fired(name), self.seeds)).collect()
     }
 }
 

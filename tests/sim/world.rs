@@ -4,6 +4,7 @@
 //!   storm: anything goes wrong ──► calm: nothing does, 120 virtual seconds ──► everything is compared
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub struct World {
     oracle: Oracle,
     seed: u64,
     started: u64,
+    /// Hints of the one control plane in the calm.
+    told: BTreeMap<ChatId, watch::Receiver<()>>,
 }
 
 /// Who and where, the same in every world.
@@ -113,6 +116,7 @@ impl World {
             oracle: Oracle::default(),
             seed,
             started: 0,
+            told: BTreeMap::new(),
         }
     }
 
@@ -170,10 +174,12 @@ impl World {
                 self.start(at);
             }
         }
+        self.oracle.take_shown_changes();
         let until = self.clock.elapsed_ms() + u64::try_from(CALM.as_millis()).unwrap_or(0);
         loop {
             self.director.idle().await;
             self.check().await?;
+            self.told_at_once()?;
             if self.director.let_one_go() {
                 continue;
             }
@@ -187,6 +193,29 @@ impl World {
             self.finish();
             tokio::time::advance(Duration::from_millis(200)).await;
         }
+    }
+
+    /// What is committed is told, and not before: without faults nothing stands between the commit
+    /// and its hint. Several control planes are told by each other too, so only one is asked.
+    fn told_at_once(&mut self) -> Result<(), Wrong> {
+        if self.replicas.len() > 1 {
+            return Ok(());
+        }
+        let Some(hints) = self.replicas[0].as_ref().map(|replica| replica.hints.clone()) else {
+            return Ok(());
+        };
+        let changed = self.oracle.take_shown_changes();
+        for (chat, told) in &mut self.told {
+            let was_told = told.has_changed().unwrap_or(false);
+            told.borrow_and_update();
+            if changed.contains(chat) && !was_told {
+                return Err(format!("{chat} changed and nobody was told after the commit"));
+            }
+        }
+        for chat in self.oracle.chats().map(|chat| chat.id).collect::<Vec<_>>() {
+            self.told.entry(chat).or_insert_with(|| hints.chat(chat));
+        }
+        Ok(())
     }
 
     /// Whether nothing is left to do. What stopped with an error is to go on.

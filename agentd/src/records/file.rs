@@ -221,6 +221,13 @@ impl RecordFile {
         if self.failed {
             return Err(AppendError::Failed(io::Error::other("an earlier write failed")));
         }
+        let full = match urgency {
+            Urgency::Begin => fault::rarely("records: full at a begin"),
+            Urgency::Finish => fault::rarely("records: full at an end"),
+        };
+        if full {
+            return Err(AppendError::NoSpace);
+        }
         let batch = encode_batch(self.next_sequence, records);
         self.prepare(batch.len() as u64, urgency)?;
         match self.file.write_all_at(&batch, self.end) {

@@ -159,3 +159,48 @@ proptest! {
         prop_assert_eq!(read_all(&path).unwrap(), model);
     }
 }
+
+/// Tells what was done to files, in order.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<Disk>>);
+
+impl fault::simulation::Simulation for Told {
+    fn pass(&self, _: &'static str) -> Option<fault::simulation::Held<()>> {
+        None
+    }
+
+    fn rarely(&self, _: &'static str) -> bool {
+        false
+    }
+
+    fn ask(&self, _: fault::Access) -> fault::simulation::Held<fault::simulation::Given> {
+        unreachable!("a record file has no database")
+    }
+
+    fn commit(&self, _: u64) -> fault::simulation::Held<fault::Fate> {
+        unreachable!("a record file has no database")
+    }
+
+    fn over(&self, _: u64) {}
+
+    fn disk(&self, _: &Path, what: Disk) {
+        self.0.lock().unwrap().push(what);
+    }
+}
+
+/// A power cut after a rewrite must find the new file under the name, and one after an append the
+/// records in it.
+#[test]
+fn what_is_acknowledged_is_on_the_disk_with_its_name() {
+    let (_folder, path) = path();
+    let mut file = RecordFile::open(&path, |_, _| {}).unwrap();
+    let told = Arc::new(Told::default());
+    let installed = fault::simulation::install(told.clone());
+    file.append(&["a"], Urgency::Begin).unwrap();
+    let appended = std::mem::take(&mut *told.0.lock().unwrap());
+    file.rewrite(kept(&["a"])).unwrap();
+    drop(installed);
+    assert!(matches!(appended[..], [Disk::Wrote { .. }, Disk::Synced]), "{appended:?}");
+    let rewritten = told.0.lock().unwrap().clone();
+    assert_eq!(rewritten[rewritten.len() - 2..], [Disk::Renamed, Disk::DirectorySynced]);
+}

@@ -110,6 +110,9 @@ impl RecorderHandle {
         urgency: Urgency,
         then: impl FnOnce(Location) + Send + 'static,
     ) {
+        if shared::fault::rarely("records: lazy one lost") {
+            return;
+        }
         let (waiter, _) = oneshot::channel();
         let (record, then) = (Some(record), Box::new(then));
         // Full: as if a crash had lost it.
@@ -171,7 +174,9 @@ impl Recorder {
                     }
                 }
             }
-            if self.file.len() > 2 * self.rewritten_len + REWRITE_MIN_BYTES {
+            if self.file.len() > 2 * self.rewritten_len + REWRITE_MIN_BYTES
+                || shared::fault::rarely("records: rewritten early")
+            {
                 self = self.rewrite().await;
             }
         }

@@ -103,6 +103,9 @@ impl Hints {
 
     /// The chat's row, messages or queue may have changed. Wakes its viewers and its runner.
     pub fn chat_changed(&self, chat: ChatId) {
+        if shared::fault::rarely("hint: chat changed, lost") {
+            return;
+        }
         self.say(Hint::Chat(chat));
     }
 
@@ -125,6 +128,9 @@ impl Hints {
     /// A person asked something of the chat. Wakes its runner, which does not wake at its own
     /// commits.
     pub fn chat_asked(&self, chat: ChatId) {
+        if shared::fault::rarely("hint: chat asked, lost") {
+            return;
+        }
         self.say(Hint::Asked(chat));
     }
 
@@ -145,6 +151,9 @@ impl Hints {
 
     /// A chat without an owner may have work.
     pub fn runnable(&self) {
+        if shared::fault::rarely("hint: runnable, lost") {
+            return;
+        }
         self.say(Hint::Runnable);
     }
 

@@ -229,6 +229,9 @@ impl Runner {
 
     /// Doubling, at least half of the bound and at most all of it; longer if the provider says so.
     fn retry_pause(&self, attempt: i64, asked: Option<Duration>) -> Duration {
+        if shared::fault::rarely("retry: at once") {
+            return Duration::ZERO;
+        }
         let failed_before = u32::try_from(attempt - 1).unwrap_or(0);
         let bound = Backoff::new(RETRY_PAUSES.0, RETRY_PAUSES.1).bound(failed_before);
         let jittered = bound.mul_f64(0.5 + self.rng().random::<f64>() / 2.0);

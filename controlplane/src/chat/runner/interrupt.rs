@@ -53,7 +53,7 @@ impl Runner {
     }
 
     pub(super) async fn load_operations(&mut self) -> Flow {
-        if self.operations.is_none() {
+        if self.operations.is_none() || shared::fault::rarely("runner: operations read again") {
             let (id, store) = (self.id, self.shared.store.clone());
             self.operations = Some(self.read(|| store.open_operations(id)).await?);
         }

@@ -175,7 +175,7 @@ impl Runner {
     }
 
     async fn begin(&mut self, history: Option<Vec<MessageRow>>) -> Flow {
-        match history {
+        match history.filter(|_| !shared::fault::rarely("runner: history read again")) {
             Some(history) => self.history = history,
             None => self.load_history().await?,
         }
@@ -184,6 +184,9 @@ impl Runner {
 
     async fn work(&mut self) -> Flow {
         loop {
+            if shared::fault::rarely("runner: gives its chat back") {
+                return Err(Leave::Abandon);
+            }
             match decide::next(&self.chat, &self.history) {
                 Next::Interrupt => self.interrupt().await?,
                 Next::RunTools => self.run_tools().await?,
@@ -238,6 +241,9 @@ impl Runner {
     }
 
     async fn abandon(&self) {
+        if shared::fault::rarely("runner: chat not given back") {
+            return;
+        }
         match self.shared.store.abandon(self.id, &self.fence).await {
             Ok(()) => self.shared.hints.runnable(),
             Err(StoreError::Fenced) => {}
@@ -361,7 +367,7 @@ impl Runner {
     /// Notes in one write which answers the daemon may forget.
     async fn note_acknowledged(&mut self) {
         let operations = std::mem::take(&mut self.acknowledged);
-        if operations.is_empty() {
+        if operations.is_empty() || shared::fault::rarely("tools: acknowledgement not noted") {
             return;
         }
         if let Err(error) = self.shared.store.acknowledged(&operations).await {

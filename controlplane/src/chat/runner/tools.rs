@@ -69,11 +69,12 @@ struct Batch {
 
 impl Batch {
     fn new(tools: Arc<dyn ToolRunner>, writer: Arc<EpisodeWriter>) -> Self {
+        let parallel = if shared::fault::rarely("tools: one at a time") { 1 } else { PARALLEL_MAX };
         Self {
             tools,
             writer,
             cancel: CancellationToken::new(),
-            permits: Arc::new(Semaphore::new(PARALLEL_MAX)),
+            permits: Arc::new(Semaphore::new(parallel)),
             running: JoinSet::new(),
             names: HashMap::new(),
             known: HashSet::new(),
@@ -300,7 +301,9 @@ impl Runner {
         let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
         let stored = self.write(|| store.store_tool_result(id, &fence, &answer)).await?;
         let Some(stored) = stored else { return Ok(false) };
-        if let Some(workspace) = row.workspace_id {
+        if let Some(workspace) = row.workspace_id
+            && !shared::fault::rarely("tools: not acknowledged")
+        {
             self.shared.tools.acknowledge(workspace, vec![row.op_id]);
             self.acknowledged.push(row.op_id);
         }

@@ -180,7 +180,8 @@ impl Subscription {
             }
         }
         self.told_at = Instant::now();
-        let count = self.outbox.len().min(BATCH_EVENTS);
+        let most = if shared::fault::rarely("stream: one event") { 1 } else { BATCH_EVENTS };
+        let count = self.outbox.len().min(most);
         let batch: Vec<Envelope> = self.outbox.drain(..count).collect();
         self.handed = batch.last().map_or(self.handed, |last| last.cursor);
         Ok(batch)
@@ -206,7 +207,7 @@ impl Subscription {
             Ok(Some(state)) => {
                 self.turnover = turnover;
                 self.row_read_at = Instant::now();
-                self.row_due = false;
+                self.row_due = shared::fault::rarely("stream: row read twice");
                 self.failures = 0;
                 self.tell_row(state);
                 Ok(())
@@ -309,7 +310,8 @@ impl Subscription {
     fn look_at_preview(&mut self) -> bool {
         self.news.borrow_and_update();
         let has = EpisodeKey { history: self.place.history, attempt: self.place.attempt };
-        let glance = self.channel.glance(has, self.place.seq, BATCH_BYTES);
+        let most = if shared::fault::rarely("stream: small preview") { 8 } else { BATCH_BYTES };
+        let glance = self.channel.glance(has, self.place.seq, most);
         if glance.turnover != self.turnover {
             self.row_due = true;
             return true;

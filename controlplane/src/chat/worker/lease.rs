@@ -67,6 +67,9 @@ impl Lease {
             if Instant::now() >= stop_at {
                 return;
             }
+            if shared::fault::rarely("lease: renewal forgotten") {
+                continue;
+            }
             let sent_at = Instant::now();
             let renewal = replicas.renew(self.replica, millis(self.length));
             match tokio::time::timeout_at(stop_at, renewal).await {

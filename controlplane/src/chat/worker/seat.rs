@@ -49,6 +49,9 @@ impl WorkerHandle {
             return None;
         }
         let replica = (*self.lock())?;
+        if shared::fault::rarely("claim: no seat") {
+            return None;
+        }
         let permit = self.seats.clone().try_reserve_owned().ok()?;
         Some(Seat { permit, replica })
     }
