@@ -144,8 +144,13 @@ impl Daemon {
         match journal.begin(op, &fence, effect.method()).await {
             Admission::Begin(token) => {
                 self.admit(&fence);
-                if effect == Effect::Edit {
-                    token.prepared(Bytes::from_static(b"edit")).await?;
+                if effect == Effect::Edit
+                    && let Err(error) = token.prepared(Bytes::from_static(b"edit")).await
+                {
+                    // As the real one: nothing was done, and that is the outcome.
+                    let error = WireError::failed(ErrorCode::DiskFull, error.message);
+                    let outcome = shared::wire::encode(&Reply::<()>::Err(error));
+                    return answer(&token.commit(outcome.into()).await?);
                 }
                 self.take_effect(op, effect);
                 let recoverable = self.lock().rng.random_bool(0.5);

@@ -26,7 +26,19 @@ impl Disks {
                 self.ends.insert(path.to_owned(), at + len);
             }
             Disk::Synced => drop(self.loose.remove(path)),
-            Disk::Renamed | Disk::DirectorySynced => {}
+            // What was written beside it has its name now.
+            Disk::Renamed => {
+                let beside = path.with_extension("new");
+                drop(self.loose.remove(path));
+                drop(self.ends.remove(path));
+                if let Some(writes) = self.loose.remove(&beside) {
+                    self.loose.insert(path.to_owned(), writes);
+                }
+                if let Some(end) = self.ends.remove(&beside) {
+                    self.ends.insert(path.to_owned(), end);
+                }
+            }
+            Disk::DirectorySynced => {}
         }
     }
 

@@ -71,9 +71,9 @@ impl People {
     }
 
     /// Begins a chat.
-    pub fn begin(&self, door: &ChatService, rng: &mut StdRng) {
+    pub fn begin(&self, door: &ChatService, careful: bool) {
         let (text, content) = self.words();
-        let mode = if rng.random_bool(0.6) { "auto" } else { "ask" };
+        let mode = if careful { "ask" } else { "auto" };
         let begin = BeginChat {
             owner: self.user,
             workspace_id: Some(self.workspace),
@@ -100,6 +100,9 @@ impl People {
 
     /// Does anything to a chat, as somebody who sees `view`.
     pub fn act(&self, door: &ChatService, chat: ChatId, view: &ClientState, rng: &mut StdRng) {
+        if !view.actions.is_empty() && rng.random_bool(0.5) {
+            return self.finish(door, chat, view, rng);
+        }
         let (user, door) = (self.user, door.clone());
         match rng.random_range(0..24_u32) {
             0..6 => self.say(door, chat, rng),

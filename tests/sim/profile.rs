@@ -20,6 +20,8 @@ pub struct Profile {
     pub faults: u32,
     /// Chats, about.
     pub chats: usize,
+    /// Whether people want to be asked before anything is done.
+    pub careful: bool,
     /// Viewers of each chat.
     pub viewers: usize,
     /// Tokens of the model's window; none: unknown.
@@ -50,6 +52,7 @@ impl Profile {
             acts: rng.random_range(20..120),
             faults: rng.random_range(5..60),
             chats: rng.random_range(1..=3),
+            careful: rng.random_bool(0.4),
             viewers: rng.random_range(1..=2),
             window: rng.random_bool(0.6).then_some(1_500),
             crashes: rng.random_bool(0.7),

@@ -320,7 +320,7 @@ impl World {
         let Some(door) = self.door() else { return };
         let chats = self.people.chats();
         if chats.len() < self.profile.chats && (chats.is_empty() || self.rng.random_bool(0.3)) {
-            self.people.begin(&door, &mut self.rng);
+            self.people.begin(&door, self.profile.careful);
             return;
         }
         let chat = chats[self.rng.random_range(0..chats.len())];

@@ -4,6 +4,8 @@
 //! cargo xtask up        set everything up and run the product for this checkout
 //! cargo xtask test      set everything up and run every test
 //! cargo xtask promises  the tests of numbered promises at full size, and their figures
+//! cargo xtask simulate  many seeds of the simulator, or one with its trace
+//! cargo xtask planted   plants known bugs and shows which test catches each
 //! cargo xtask check     formatting, lints, house rules, dependencies, docs, generated files
 //! cargo xtask bench     all benchmarks
 //! ```
@@ -12,8 +14,10 @@ mod bad_input;
 mod bench;
 mod check;
 mod command;
+mod planted;
 mod promises;
 mod setup;
+mod simulate;
 mod test;
 mod tidy;
 mod up;
@@ -37,6 +41,11 @@ enum Task {
     /// Runs the tests of numbered promises (`p22_…`) at full size, one after another, and prints
     /// their figures.
     Promises(promises::Options),
+    /// Runs the simulator over many seeds and prints how often each point fired.
+    Simulate(simulate::Options),
+    /// Plants known bugs in a copy of the checkout, one after another, and prints which test caught
+    /// each.
+    Planted(planted::Options),
     /// Formatting, clippy, tidy, dependencies, docs, generated files.
     Check,
     /// The house rules that no linter knows.
@@ -51,6 +60,8 @@ fn main() -> anyhow::Result<()> {
         Task::Up(options) => up::run(&root, &options),
         Task::Test(options) => test::run(&root, &options),
         Task::Promises(options) => promises::run(&root, &options),
+        Task::Simulate(options) => simulate::run(&root, &options),
+        Task::Planted(options) => planted::run(&root, &options),
         Task::Check => check::run(&root),
         Task::Tidy => tidy::run(&root),
         Task::Bench(options) => bench::run(&root, &options),

@@ -176,7 +176,8 @@ async fn run(
     let applied = match plan {
         Ok(prepared) => match token.prepared(prepared.record().into()).await {
             Ok(()) => files.apply(prepared).await,
-            Err(error) => Err(error),
+            // The outcome is final: "ask again" would be its answer for ever.
+            Err(error) => Err(WireError::failed(ErrorCode::DiskFull, error.message)),
         },
         Err(error) => Err(error),
     };

@@ -63,9 +63,11 @@ impl Runner {
             return Err(Leave::Lost);
         };
         let Some(fence) = row.fence() else { return Err(Leave::Lost) };
+        // Also without a new history: an answer may be stored whose commit was not heard of, and a
+        // call that counts as open would be asked for ever.
+        self.operations = None;
         if fence.history_version != self.fence.history_version {
             self.load_history().await?;
-            self.operations = None;
             self.attempt_begun = false;
             self.preview = None;
             self.stop_told = false;
