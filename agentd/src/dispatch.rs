@@ -52,7 +52,7 @@ impl Dispatch for Dispatcher {
         }
         let answered = match method.as_str() {
             QueryOperation::NAME => {
-                read(call, async |request: QueryOperation| Ok(journal.query(request.op_id).await))
+                call.read(async |request: QueryOperation| Ok(journal.query(request.op_id).await))
                     .await
             }
             CancelOperation::NAME => self.cancel(call).await,
@@ -86,19 +86,20 @@ impl Dispatch for Dispatcher {
                     .await
             }
             GetProcess::NAME => {
-                read(call, async |request: GetProcess| processes.get(request.process_id).await)
-                    .await
+                call.read(async |request: GetProcess| processes.get(request.process_id).await).await
             }
             ListProcesses::NAME => {
-                read(call, async |request: ListProcesses| processes.list(&request)).await
+                call.read(async |request: ListProcesses| processes.list(&request)).await
             }
             WaitProcess::NAME => {
-                read(call, async |request: WaitProcess| processes.wait(&request).await).await
+                call.read(async |request: WaitProcess| processes.wait(&request).await).await
             }
             ViewOutput::NAME => {
-                read(call, async |request: ViewOutput| processes.view(request).await).await
+                call.read(async |request: ViewOutput| processes.view(request).await).await
             }
-            ReadOutput::NAME => self.read_output(call).await,
+            ReadOutput::NAME => {
+                call.page(async |request: ReadOutput| processes.read(&request).await).await
+            }
             FollowOutput::NAME => self.follow(call).await,
 
             OpenPty::NAME => {
@@ -288,22 +289,6 @@ impl Dispatcher {
         }
     }
 
-    async fn read_output(&self, call: IncomingCall) -> Result<(), WriteError> {
-        let page = match call.decode::<ReadOutput>() {
-            Ok(request) => self.processes.read(&request).await,
-            Err(error) => Err(error),
-        };
-        let mut answer = call.answer;
-        match page {
-            Ok((head, bytes)) => {
-                answer.reply(&Reply::Ok(head)).await?;
-                answer.raw(bytes).await?;
-                answer.finish().await
-            }
-            Err(error) => answer.fail(error).await,
-        }
-    }
-
     async fn follow(&self, call: IncomingCall) -> Result<(), WriteError> {
         let follower = call.decode::<FollowOutput>().and_then(|request| {
             // The header's offset is that of a caller that comes back.
@@ -346,25 +331,6 @@ impl Dispatcher {
 
 /// Resolves when the operation is durable in the journal, or cannot be.
 type Begun<'a> = Pin<Box<dyn Future<Output = Result<(), WireError>> + Send + 'a>>;
-
-/// Answers a read; gives up when its caller does.
-async fn read<M: Method>(
-    call: IncomingCall,
-    answer: impl AsyncFnOnce(M) -> Result<M::Reply, WireError>,
-) -> Result<(), WriteError> {
-    let request = match call.decode::<M>() {
-        Ok(request) => request,
-        Err(error) => return call.answer.fail(error).await,
-    };
-    let reply = tokio::select! {
-        reply = answer(request) => reply,
-        () = call.cancelled.cancelled() => return Ok(()),
-    };
-    match reply {
-        Ok(reply) => call.answer.answer(&Reply::Ok(reply)).await,
-        Err(error) => call.answer.fail(error).await,
-    }
-}
 
 async fn answer_encoded(
     mut answer: Answerer,

@@ -31,7 +31,7 @@
 //! | [`process`] | child processes: start, output, input, signals, end |
 //! | [`files`] | the files below the root: reads, atomic changes, search |
 //! | [`user`] | whose commands and files they are |
-//! | `resident` | memory of code that ran once |
+//! | `resident` | memory that is there and not needed: code that ran once, dropped records |
 //! | [`records`] | append-only record files: durable, replayed, compacted |
 
 #![deny(unsafe_code)]

@@ -18,9 +18,10 @@ const MOUNTS: &str = r#"
     mount -t tmpfs -o size=8m tmpfs "$1/root"
     mount -t tmpfs tmpfs "$1/own""#;
 
-/// How a disk is filled to the last byte, or the last inode.
-const FILL_BYTES: &str =
-    "head -c 1G /dev/zero > disk/fill 2>/dev/null || true; ! echo x > disk/x 2>/dev/null";
+/// How a disk is filled to the last byte, or the last inode. Logs give up their own oldest segments
+/// meanwhile: until they have none left there is room again.
+const FILL_BYTES: &str = "head -c 1G /dev/zero > disk/fill 2>/dev/null || true; \
+    while echo x > disk/x 2>/dev/null; do rm disk/x; head -c 1G /dev/zero >> disk/fill 2>/dev/null || true; done";
 const FREE_BYTES: &str = "rm -f disk/fill disk/x";
 const FILL_INODES: &str =
     "mkdir -p disk/many; i=0; while touch disk/many/$i 2>/dev/null; do i=$((i+1)); done";

@@ -184,3 +184,49 @@ async fn b101_a_state_that_cannot_be_used_is_a_clear_status_and_no_storm() -> Re
     ensure!(context.is_empty(), "{context}\n{}", scene.systemd.logged());
     Ok(())
 }
+
+/// What systemd says of a unit file that it was asked to check; none: it said nothing. A key of a
+/// newer systemd than this one's is no mistake, and the other names are expected to be known.
+fn said_of(kind: &str, text: &str) -> Result<Vec<String>> {
+    let folder = tempfile::tempdir()?;
+    // The program itself need not be installed for it.
+    let unit = text
+        .replace("ExecStart=agentd ", "ExecStart=/bin/true ")
+        .replace("ExecStart=/usr/bin/agentd ", "ExecStart=/bin/true ");
+    ensure!(unit != text, "the unit starts agentd");
+    std::fs::write(folder.path().join("agentd.service"), unit)?;
+    let output = std::process::Command::new("systemd-analyze")
+        .args([kind, "--man=no", "verify"])
+        .arg(folder.path().join("agentd.service"))
+        // A user's manager wants one; it is only looked at.
+        .env("XDG_RUNTIME_DIR", folder.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mut lines: Vec<String> = said
+        .lines()
+        .filter(|line| !line.contains("Unknown key 'DelegateSubgroup'"))
+        .map(str::to_owned)
+        .collect();
+    if !output.status.success() {
+        lines.push(output.status.to_string());
+    }
+    Ok(lines)
+}
+
+#[test]
+fn systemd_understands_every_line_of_both_packaged_units() -> Result<()> {
+    if std::process::Command::new("systemd-analyze").arg("--version").output().is_err() {
+        println!("units: skipped, systemd-analyze is not installed");
+        return Ok(());
+    }
+    for (kind, folder) in [("--user", "user"), ("--system", "system")] {
+        let path = format!("{}/../packaging/systemd/{folder}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(format!("{path}/agentd.service"))?;
+        let said = said_of(kind, &text)?;
+        ensure!(said.is_empty(), "{folder}: {said:?}");
+        // The control: a word that is wrong is seen.
+        let said = said_of(kind, &text.replace("KillMode=process", "KillMode=procesess"))?;
+        ensure!(said.iter().any(|line| line.contains("procesess")), "{folder}: {said:?}");
+    }
+    Ok(())
+}

@@ -90,6 +90,35 @@ function screenOf(it) {
   });
 }
 
+/** Every line that the page holds, those above the screen too, as text. */
+function linesOf(it) {
+  return it.evaluate(() => {
+    const buffer = document.querySelector(".terminal-host").terminal.buffer.active;
+    return Array.from({ length: buffer.length }, (_, y) => buffer.getLine(y)?.translateToString(true) ?? "");
+  });
+}
+
+/** Hash and length of everything that a terminal has written, read page by page. */
+function writtenBy(pty) {
+  return page.evaluate(
+    async ([at]) => {
+      const parts = [];
+      for (let offset = 0; ; ) {
+        const answer = await fetch(`/api/v1${at}/output?offset=${offset}`);
+        if (!answer.ok) throw new Error(`output at ${offset}: ${answer.status}`);
+        const bytes = new Uint8Array(await answer.arrayBuffer());
+        if (bytes.length === 0) break;
+        parts.push(bytes);
+        offset += bytes.length;
+      }
+      const blob = new Blob(parts);
+      const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", await blob.arrayBuffer()));
+      return { bytes: blob.size, hash: Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("") };
+    },
+    [`/workspaces/${workspace.id}/ptys/${pty}`],
+  );
+}
+
 const textOf = (screen) => screen.rows.map((cells) => cells.map((cell) => cell.slice(0, cell.indexOf("|"))).join("").trimEnd()).join("\n");
 
 /** Waits until the screen shows a text. */
@@ -181,6 +210,19 @@ function startDaemon(args) {
   });
   daemon = child;
   return child;
+}
+
+/** Waits until the workspace answers. */
+async function connected() {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await api("GET", `/workspaces/${workspace.id}/ptys`);
+    } catch (error) {
+      if (tries === 300) throw error;
+    }
+    // A page that shows no terminal is not told.
+    await page.waitForTimeout(100);
+  }
 }
 
 async function killDaemon() {
@@ -279,6 +321,33 @@ try {
     await page.locator(".find-match", { hasText: "123456" }).waitFor();
     await page.keyboard.press("Escape");
     await page.locator(".terminal-search").waitFor({ state: "detached" });
+  });
+  await step("two hundred thousand lines survive a kill of the daemon", async () => {
+    const pty = new URL(page.url()).searchParams.get("pty");
+    // As a page that has just come shows it. The search above made the window smaller for a while, and the
+    // lines that went into the scrollback for that came back in the browser only.
+    await page.reload();
+    await writing(page);
+    const screen = await still();
+    const [lines, written] = [await linesOf(page), await writtenBy(pty)];
+    if (lines.length < 1_000) throw new Error(`only ${lines.length} lines are held above the screen`);
+    if (written.bytes < 1_488_895) throw new Error(`${written.bytes} bytes are not 200,000 lines`);
+    // Nobody looks while it is away: the line that says so makes the window smaller too.
+    const at = page.url();
+    await page.goto(`${base}/workspaces/${workspace.id}`);
+    await killDaemon();
+    startDaemon(["run"]);
+    await connected();
+    await page.goto(at);
+    await writing(page);
+    await sameAs(screen, "many lines after the kill");
+    await reloaded("many lines after the kill and a reload");
+    const [again, rewritten] = [await linesOf(page), await writtenBy(pty)];
+    const other = lines.findIndex((line, y) => line !== again[y]);
+    if (again.length !== lines.length || other !== -1) throw new Error(`line ${other} of ${lines.length} is ${again[other]} of ${again.length} instead of ${lines[other]}`);
+    if (rewritten.hash !== written.hash) throw new Error(`${rewritten.bytes} bytes are others than the ${written.bytes} of before`);
+    console.log(JSON.stringify({ lines_compared: lines.length, bytes_compared: written.bytes }));
+    await run(page, "echo on-$((1 + 1))", "on-2");
   });
   const other = await context.newPage();
   watch(other);

@@ -9,7 +9,6 @@
 //! record nothing was replaced, with one the change is rolled forward.
 
 use bytes::Bytes;
-use serde::Serialize;
 use shared::ids::OpId;
 use shared::limits::WRITE_BYTES_MAX;
 use shared::protocol::call::Fence;
@@ -46,11 +45,13 @@ pub fn only_reads(method: &str) -> bool {
 /// Answers one call of a file method. Runs to its end even when the caller has gone away.
 pub async fn serve(files: &FilesHandle, journal: &JournalHandle, mut call: IncomingCall) {
     let answered = match call.header.method.as_str() {
-        ReadLines::NAME => read(call, async |request| files.lines(request).await).await,
-        ListDirectory::NAME => read(call, async |request| files.list(request).await).await,
-        GlobFiles::NAME => read(call, async |request| files.glob(request).await).await,
-        SearchFiles::NAME => read(call, async |request| files.search(request).await).await,
-        ReadBytes::NAME => read_bytes(files, call).await,
+        ReadLines::NAME => call.read(async |request| files.lines(request).await).await,
+        ListDirectory::NAME => call.read(async |request| files.list(request).await).await,
+        GlobFiles::NAME => call.read(async |request| files.glob(request).await).await,
+        SearchFiles::NAME => call.read(async |request| files.search(request).await).await,
+        ReadBytes::NAME => {
+            call.page(async |request: ReadBytes| files.read_bytes(request).await).await
+        }
         WriteFile::NAME => {
             // Before the admission: a body that breaks off begins nothing and may come again.
             match body(&mut call).await {
@@ -92,38 +93,6 @@ pub async fn settle(files: &FilesHandle, interrupted: &Interrupted) -> Option<Se
         Err(error) => encoded(error),
     };
     Some(Settlement::Ended(outcome.into()))
-}
-
-async fn read<M: Method>(
-    call: IncomingCall,
-    answer: impl AsyncFnOnce(M) -> Result<M::Reply, WireError>,
-) -> Result<(), WriteError>
-where
-    M::Reply: Serialize,
-{
-    let reply = match call.decode::<M>() {
-        Ok(request) => answer(request).await,
-        Err(error) => Err(error),
-    };
-    match reply {
-        Ok(reply) => call.answer.answer(&Reply::Ok(reply)).await,
-        Err(error) => call.answer.fail(error).await,
-    }
-}
-
-async fn read_bytes(files: &FilesHandle, mut call: IncomingCall) -> Result<(), WriteError> {
-    let page = match call.decode::<ReadBytes>() {
-        Ok(request) => files.read_bytes(request).await,
-        Err(error) => Err(error),
-    };
-    match page {
-        Ok((head, bytes)) => {
-            call.answer.reply(&Reply::Ok(head)).await?;
-            call.answer.raw(bytes).await?;
-            call.answer.finish().await
-        }
-        Err(error) => call.answer.fail(error).await,
-    }
 }
 
 /// The content behind a write, checked against the limit before any of it is kept.

@@ -17,14 +17,16 @@ use super::recording::MEDIA_TYPE;
 pub async fn serve(ptys: &PtyHandle, call: IncomingCall) {
     let method = call.header.method.clone();
     let answered = match method.as_str() {
-        GetPty::NAME => read(call, async |request: GetPty| ptys.view(request.pty_id)).await,
-        ListPtys::NAME => read(call, async |request: ListPtys| ptys.list(&request)).await,
+        GetPty::NAME => call.read(async |request: GetPty| ptys.view(request.pty_id)).await,
+        ListPtys::NAME => call.read(async |request: ListPtys| ptys.list(&request)).await,
         ReadPtyScreen::NAME => {
-            read(call, async |request: ReadPtyScreen| ptys.screen(&request).await).await
+            call.read(async |request: ReadPtyScreen| ptys.screen(&request).await).await
         }
-        SearchPty::NAME => read(call, async |request: SearchPty| ptys.search(&request).await).await,
+        SearchPty::NAME => call.read(async |request: SearchPty| ptys.search(&request).await).await,
         AttachPty::NAME => attach(ptys, call).await,
-        ReadPtyOutput::NAME => output(ptys, call).await,
+        ReadPtyOutput::NAME => {
+            call.page(async |request: ReadPtyOutput| ptys.read(&request).await).await
+        }
         RecordPty::NAME => record(ptys, call).await,
         other => {
             let text = format!("{other} is not a method of terminals");
@@ -48,22 +50,6 @@ async fn attach(ptys: &PtyHandle, call: IncomingCall) -> Result<(), WriteError> 
     };
     let frames = body.into_frames();
     viewing.serve((head, screen), frames, answer, cancelled.cancelled()).await
-}
-
-async fn output(ptys: &PtyHandle, call: IncomingCall) -> Result<(), WriteError> {
-    let page = match call.decode::<ReadPtyOutput>() {
-        Ok(request) => ptys.read(&request).await,
-        Err(error) => Err(error),
-    };
-    let mut answer = call.answer;
-    match page {
-        Ok((head, bytes)) => {
-            answer.reply(&Reply::Ok(head)).await?;
-            answer.raw(bytes).await?;
-            answer.finish().await
-        }
-        Err(error) => answer.fail(error).await,
-    }
 }
 
 async fn record(ptys: &PtyHandle, call: IncomingCall) -> Result<(), WriteError> {
@@ -93,24 +79,5 @@ async fn record(ptys: &PtyHandle, call: IncomingCall) -> Result<(), WriteError> 
                 return Ok(());
             }
         }
-    }
-}
-
-/// Answers a read; gives up when its caller does.
-async fn read<M: Method>(
-    call: IncomingCall,
-    answer: impl AsyncFnOnce(M) -> Result<M::Reply, WireError>,
-) -> Result<(), WriteError> {
-    let request = match call.decode::<M>() {
-        Ok(request) => request,
-        Err(error) => return call.answer.fail(error).await,
-    };
-    let reply = tokio::select! {
-        reply = answer(request) => reply,
-        () = call.cancelled.cancelled() => return Ok(()),
-    };
-    match reply {
-        Ok(reply) => call.answer.answer(&Reply::Ok(reply)).await,
-        Err(error) => call.answer.fail(error).await,
     }
 }

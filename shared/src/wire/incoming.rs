@@ -97,6 +97,48 @@ impl IncomingCall {
                 .with("method", M::NAME)
         })
     }
+
+    /// Answers a call that changes nothing; gives up when its caller does.
+    pub async fn read<M: Method>(
+        self,
+        read: impl AsyncFnOnce(M) -> Result<M::Reply, WireError>,
+    ) -> Result<(), WriteError> {
+        let request = match self.decode::<M>() {
+            Ok(request) => request,
+            Err(error) => return self.answer.fail(error).await,
+        };
+        let reply = tokio::select! {
+            reply = read(request) => reply,
+            () = self.cancelled.cancelled() => return Ok(()),
+        };
+        match reply {
+            Ok(reply) => self.answer.answer(&Reply::Ok(reply)).await,
+            Err(error) => self.answer.fail(error).await,
+        }
+    }
+
+    /// The same for an answer with raw bytes behind it.
+    pub async fn page<M: Method>(
+        mut self,
+        read: impl AsyncFnOnce(M) -> Result<(M::Reply, Bytes), WireError>,
+    ) -> Result<(), WriteError> {
+        let request = match self.decode::<M>() {
+            Ok(request) => request,
+            Err(error) => return self.answer.fail(error).await,
+        };
+        let page = tokio::select! {
+            page = read(request) => page,
+            () = self.cancelled.cancelled() => return Ok(()),
+        };
+        match page {
+            Ok((head, bytes)) => {
+                self.answer.reply(&Reply::Ok(head)).await?;
+                self.answer.raw(bytes).await?;
+                self.answer.finish().await
+            }
+            Err(error) => self.answer.fail(error).await,
+        }
+    }
 }
 
 async fn read_head(frames: &mut FrameReader) -> Result<(CallHeader, Bytes), ReceiveError> {

@@ -1,9 +1,7 @@
 //! `GET /api/v1/workspaces/{id}/processes/{process}/output`.
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use shared::ids::{ProcessId, WorkspaceId};
 use shared::limits::OUTPUT_PAGE_MAX_BYTES;
 use shared::protocol::process::ReadOutput;
@@ -74,17 +72,12 @@ pub async fn process_output(
     let request = ReadOutput { process_id, offset, limit_bytes, from_end };
     let link = link(&app, id).await?;
     let (page, body) = link.read_raw(&request, READ_DEADLINE).await?;
-
-    let number =
-        |name: &'static str, value: u64| (HeaderName::from_static(name), HeaderValue::from(value));
-    let headers = [
-        number("holdfast-offset", page.offset),
-        number("holdfast-next-offset", page.offset + page.len),
-        number("holdfast-total", page.process.output_total),
-        number("holdfast-dropped-from", page.process.dropped_from),
-        number("holdfast-dropped-to", page.process.dropped_to),
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
-        (header::CONTENT_LENGTH, HeaderValue::from(page.len)),
-    ];
-    Ok((headers, Body::from_stream(raw::stream(body))).into_response())
+    let extent = raw::Extent {
+        offset: page.offset,
+        len: page.len,
+        total: page.process.output_total,
+        dropped_from: page.process.dropped_from,
+        dropped_to: page.process.dropped_to,
+    };
+    Ok(extent.answer(body))
 }

@@ -54,6 +54,8 @@ pub struct ProcessFactsView {
     pub oom_killed: Option<OomView>,
     /// It was refused more processes.
     pub processes_refused: Option<PidsView>,
+    /// Bytes of output that a full disk has cost; none: no disk was full.
+    pub spool_full_bytes: Option<u64>,
     /// Who holds its output open after its end, at most 8.
     pub output_holders: Vec<SystemProcessView>,
     /// How it was stopped, if it was.
@@ -220,6 +222,7 @@ impl From<ProcessFacts> for ProcessFactsView {
             processes_refused: wire
                 .pids_limit
                 .map(|pids| PidsView { refused: pids.refused, limit: pids.limit }),
+            spool_full_bytes: wire.spool_full,
             output_holders: wire.output_holders.into_iter().map(SystemProcessView::from).collect(),
             stopped: wire.stopped.map(|stopped| StoppedView {
                 means: match stopped.means {

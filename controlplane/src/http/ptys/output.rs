@@ -1,9 +1,7 @@
 //! `GET /api/v1/workspaces/{id}/ptys/{pty}/output`.
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use shared::ids::{PtyId, WorkspaceId};
 use shared::protocol::pty::ReadPtyOutput;
 
@@ -32,16 +30,12 @@ pub async fn pty_output(
     let request = ReadPtyOutput { pty_id, offset, limit_bytes, from_end };
     let link = link(&app, id).await?;
     let (page, body) = link.read_raw(&request, READ_DEADLINE).await?;
-    let number =
-        |name: &'static str, value: u64| (HeaderName::from_static(name), HeaderValue::from(value));
-    let headers = [
-        number("holdfast-offset", page.offset),
-        number("holdfast-next-offset", page.offset + page.len),
-        number("holdfast-total", page.pty.output_total),
-        number("holdfast-dropped-from", page.pty.dropped_from),
-        number("holdfast-dropped-to", page.pty.dropped_to),
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
-        (header::CONTENT_LENGTH, HeaderValue::from(page.len)),
-    ];
-    Ok((headers, Body::from_stream(raw::stream(body))).into_response())
+    let extent = raw::Extent {
+        offset: page.offset,
+        len: page.len,
+        total: page.pty.output_total,
+        dropped_from: page.pty.dropped_from,
+        dropped_to: page.pty.dropped_to,
+    };
+    Ok(extent.answer(body))
 }

@@ -2627,6 +2627,11 @@ export interface components {
              *     in no sandbox.
              */
             sandbox?: string | null;
+            /**
+             * Format: int64
+             * @description Bytes of output that a full disk has cost; none: no disk was full.
+             */
+            spool_full_bytes?: number | null;
             stopped?: components["schemas"]["StoppedView"] | null;
             usage?: components["schemas"]["UsageView"] | null;
         };

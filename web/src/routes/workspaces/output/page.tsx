@@ -59,7 +59,8 @@ function Head({ process, workspaceId }: { process: ProcessView; workspaceId: str
     [words.output, bytes(process.output_total)],
     [words.cpu, facts?.usage ? duration(facts.usage.user_ms + facts.usage.system_ms) : null],
     [words.memory, facts?.usage ? bytes(facts.usage.max_rss_bytes) : null],
-    [words.held, process.output_held_by > 0 ? t.output.held(process.output_held_by) : null],
+    [words.held, process.output_held_by > 0 ? t.output.held(process.output_held_by, commands(facts?.output_holders)) : null],
+    [words.stopped, facts?.stopped ? (t.output.means[facts.stopped.means] ?? facts.stopped.means) : null],
     [words.sandbox, facts?.sandbox ?? null],
     [words.cwd, process.cwd],
   ];
@@ -96,10 +97,19 @@ function Head({ process, workspaceId }: { process: ProcessView; workspaceId: str
 
 /** What happened to it that its exit does not say. */
 function remarks(process: ProcessView): string[] {
-  const { oom_killed: oom, processes_refused: refused, stopped } = process.facts ?? {};
+  const { oom_killed: oom, processes_refused: refused, spool_full_bytes: lost, stopped } = process.facts ?? {};
   const found: string[] = [];
-  if (oom) found.push(t.output.oom(oom.kills, oom.limit_bytes ? t.output.oomLimit(bytes(oom.limit_bytes)) : t.output.oomMachine));
-  if (refused) found.push(t.output.refused(refused.refused));
-  if (stopped && stopped.left > 0) found.push(t.output.left(stopped.left));
+  if (oom) {
+    const limit = oom.limit_bytes ? t.output.oomLimit(bytes(oom.limit_bytes)) : t.output.oomMachine;
+    found.push(t.output.oom(oom.kills, oom.peak_bytes ? t.output.oomPeak(limit, bytes(oom.peak_bytes)) : limit));
+  }
+  if (refused) found.push(t.output.refused(refused.refused, refused.limit ?? null));
+  if (lost) found.push(t.output.spoolFull(bytes(lost)));
+  if (stopped && stopped.left > 0) found.push(t.output.left(stopped.left, commands(stopped.survivors)));
   return found;
+}
+
+/** Some processes of the operating system, in words. */
+function commands(found: Array<{ os_pid: number; command: string }> = []): string {
+  return found.map((one) => `${one.command} (${one.os_pid})`).join(", ");
 }
