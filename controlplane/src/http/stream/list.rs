@@ -30,7 +30,7 @@ pub enum ListEvent {
     /// A chat as it is now.
     Chat {
         /// The chat.
-        chat: ChatHead,
+        chat: Box<ChatHead>,
     },
     /// A chat that is gone, or no longer the caller's.
     ChatRemoved {
@@ -113,7 +113,7 @@ impl ListSource {
             ListChange::Ready => ListEvent::Ready,
             ListChange::Ping => ListEvent::Ping,
             ListChange::Resync => ListEvent::Resync { reason: "slow_consumer" },
-            ListChange::Chat(chat) => ListEvent::Chat { chat: *chat },
+            ListChange::Chat(chat) => ListEvent::Chat { chat },
             ListChange::ChatRemoved(id) => ListEvent::ChatRemoved { id },
             ListChange::Workspace(id) => {
                 let row = self.app.store.workspaces.workspace(id).await;
