@@ -17,6 +17,7 @@ mod link;
 mod mock;
 mod product;
 mod ptys;
+mod replicas;
 mod sample;
 mod turn;
 
@@ -30,7 +31,7 @@ struct Arguments {
     /// Prints JSON lines instead of the table.
     #[arg(long)]
     json: bool,
-    /// Only groups whose name contains this: footprint, turn, exec, keepers, ptys.
+    /// Only groups whose name contains this: footprint, turn, exec, keepers, ptys, replicas.
     #[arg(long)]
     only: Option<String>,
     /// Runs as one of the limit programs instead; used by the benchmark itself.
@@ -69,6 +70,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("ptys") {
         take("ptys", ptys::rows().await);
+    }
+    if wanted("replicas") {
+        take("replicas", replicas::rows().await);
     }
     if arguments.json {
         for row in &rows {

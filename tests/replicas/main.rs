@@ -2,3 +2,5 @@
 //! goes on when one of them is gone.
 
 mod everywhere;
+mod takeover;
+mod viewers;

@@ -11,6 +11,7 @@ mod agents;
 mod chats;
 mod claims;
 mod concurrency;
+mod limits;
 mod links;
 mod machine;
 mod opening_postgres;
