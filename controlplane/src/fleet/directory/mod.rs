@@ -201,7 +201,8 @@ impl Keeper {
     async fn stand(&mut self, last: &mut Option<ReplicaId>, now: Option<ReplicaId>) {
         match (now, *last) {
             (None, _) => {
-                if !self.parts.peers.living().borrow().is_empty() {
+                // Who was seen last may be old news: without the database nothing newer is known.
+                if self.parts.peers.had_others() {
                     tracing::warn!("without a lease this server sends its daemons to others");
                     self.fleet.send_away();
                 }

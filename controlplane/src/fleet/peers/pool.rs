@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     standing: watch::Receiver<Option<ReplicaId>>,
     own_daemon_address: Option<String>,
+    /// There was another one at some time.
+    had_others: AtomicBool,
     /// The living, without this one.
     live: watch::Sender<BTreeMap<ReplicaId, ReplicaRow>>,
     slots: Mutex<HashMap<ReplicaId, Arc<Slot>>>,
@@ -99,12 +102,19 @@ impl Peers {
         own_daemon_address: Option<String>,
     ) -> Self {
         let (live, slots) = (watch::Sender::default(), Mutex::default());
-        Self(Arc::new(Inner { ca, clock, standing, own_daemon_address, live, slots }))
+        let had_others = AtomicBool::new(false);
+        let inner = Inner { ca, clock, standing, own_daemon_address, had_others, live, slots };
+        Self(Arc::new(inner))
     }
 
     /// Where daemons reach this replica, as others know it too.
     pub(in crate::fleet) fn own_daemon_address(&self) -> Option<String> {
         self.0.own_daemon_address.clone()
+    }
+
+    /// Whether there was ever another replica: it may live where this one cannot see it.
+    pub(in crate::fleet) fn had_others(&self) -> bool {
+        self.0.had_others.load(Ordering::SeqCst)
     }
 
     /// The lease that this replica has now.
@@ -131,6 +141,9 @@ impl Peers {
         let own = self.standing();
         let rows: BTreeMap<ReplicaId, ReplicaRow> =
             rows.into_iter().filter(|row| Some(row.id) != own).map(|row| (row.id, row)).collect();
+        if !rows.is_empty() {
+            self.0.had_others.store(true, Ordering::SeqCst);
+        }
         self.0.live.send_if_modified(|live| {
             let same = live.keys().eq(rows.keys());
             *live = rows;
