@@ -93,8 +93,6 @@ pub struct Options {
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     let place = root.join("target/planted");
     let tree = place.join("tree");
-    stage("a copy of the checkout");
-    copy(root, &tree)?;
     let chosen = |bug: &&Bug| {
         options.filters.is_empty() || options.filters.iter().any(|f| bug.name.contains(f))
     };
@@ -102,6 +100,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     let mut caught = 0;
     for bug in BUGS.iter().filter(chosen) {
         stage(bug.name);
+        // Anew each time: a bug may write where it should not, and the copy is near.
+        copy(root, &tree)?;
         let patch = patch(root, bug);
         command::run(apply(&tree, &patch).arg("--whitespace=nowarn"))?;
         let began = now();
