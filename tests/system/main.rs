@@ -15,3 +15,4 @@ mod slow_viewers;
 mod stops;
 mod terminals;
 mod tools;
+mod ui_stream;
