@@ -49,6 +49,7 @@ pub async fn rows() -> Result<Vec<Row>> {
 }
 
 /// Ends the first server in the middle of an answer; the time until the other has the chat.
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 async fn without(
     deployment: &mut Deployment,
     owners: &mut Owners,

@@ -58,7 +58,7 @@ impl Turn {
             json!({"type": "general", "prompt": format!("please do {}", self.line(agent)),
                 "title": self.line(agent), "model": self.line(agent)})
         };
-        let [x, y, z] = AGENTS.map(|agent| spawn(agent));
+        let [x, y, z] = AGENTS.map(spawn);
         let all =
             Answer::call("spawn_agent", &x).and_call("spawn_agent", &y).and_call("spawn_agent", &z);
         model.play(&self.id, [all, Answer::text(FINAL_TEXT)]);

@@ -30,7 +30,7 @@ impl Disks {
             Disk::Renamed => {
                 let beside = path.with_extension("new");
                 drop(self.loose.remove(path));
-                drop(self.ends.remove(path));
+                let _ = self.ends.remove(path);
                 if let Some(writes) = self.loose.remove(&beside) {
                     self.loose.insert(path.to_owned(), writes);
                 }
