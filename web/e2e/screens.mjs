@@ -87,6 +87,12 @@ const SCREENS = [
     await openRow("Plan the new search")(page);
     await click(".plan-dock summary")(page);
   }],
+  ["chat-agents", "/", openRow("Compare three parsers")],
+  ["chat-agents-open", "/", async (page) => {
+    await openRow("Compare three parsers")(page);
+    for (const row of [".report-row summary", ".article-head >> nth=0"]) await click(row)(page);
+    await press("Shift+O")(page);
+  }],
   ["chat-long", "/", openRow("Ten thousand messages")],
   ["chat-models", "/", async (page) => {
     await openRow("Find why")(page);

@@ -1,7 +1,7 @@
 //! Which server of the deployment to dial next.
 //!
 //! ```text
-//! connected to X ──lost──► the others, in a drawn order, then X, then all again
+//! connected to X ──lost──► the others, in a drawn order, then all again and again, X among them
 //! ```
 //!
 //! A deployment may have several servers; each tells of all. What was told last is kept in the state
@@ -53,9 +53,11 @@ impl Servers {
         };
         let mut candidates = fresh(self);
         if candidates.is_empty() {
-            // Round again; the one that failed last comes last.
-            self.tried.drain(..self.tried.len().saturating_sub(1));
+            // Round again; it does not begin with the one that failed just now.
+            let last = self.tried.pop();
+            self.tried.clear();
             candidates = fresh(self);
+            candidates.retain(|target| Some(place(target)) != last);
         }
         if candidates.is_empty() {
             candidates = self.all();

@@ -63,6 +63,7 @@ function oneChat(method, chatId, sub, subId, action, body, url) {
   if (!sub && method === "GET") return ok(view(target));
   if (!sub && method === "PATCH") return Object.assign(target.head, body), touch(target, { type: "chat", chat: target.head }), ok(view(target));
   if (sub === "archive" || sub === "unarchive") return (target.head.archived = sub === "archive"), touch(target, { type: "chat", chat: target.head }), ok(view(target));
+  if (sub === "agents") return page(target.agents ?? []);
   if (sub === "interrupt") return (target.stop = true), ok({}, 202);
   if (sub === "queue" && method === "DELETE") return (target.queue = target.queue.filter((q) => q.id !== subId)), touch(target, { type: "queue", items: target.queue }), ok(undefined, 204);
   if (sub === "approvals" || sub === "answers") {

@@ -100,12 +100,40 @@ function seedChats() {
   const steps = { title: "Search over all chats", steps: ["Add a table of words per message", "Fill it in the background, newest chats first", "A route and a box in the inbox"], notes: "**Open:** how long a word list may be." };
   message(plan, "assistant", [call("w3", "propose_plan", steps)], { model: "claude-opus-4-8", usage });
   plan.actions = [action("plan", "propose_plan", steps)];
+  seedFamily();
   for (let i = 0; i < 6; i += 1) conversation(chat({ title: ["Tidy the error catalogue", "Which files change together?", "Write a release note", "Add a bench for exec", "Why is CI slow on arm64?", "Rename frames to records"][i], updated_at: ago(86400 * (i + 1)) }));
   const long = chat({ title: "Ten thousand messages", updated_at: ago(86400 * 9) });
   for (let i = 0; i < 5000; i += 1) {
     message(long, "user", [text(`Question ${i + 1}: what does step ${i + 1} do?`)]);
     message(long, "assistant", [text(`Step ${i + 1} reads the row, applies the change and wakes the reader.${i % 7 ? "" : "\n\n- first\n- second\n\n```rust\nfn step() {}\n```"}`)], { model: "claude-opus-4-8" });
   }
+}
+
+/** A chat with agents under it, their reports, an advisor's advice, and a budget that is used. */
+function seedFamily() {
+  const parent = chat({ title: "Compare three parsers", status: "error", updated_at: ago(1400) });
+  const agent = (title, fields) => chat({ title, parent_id: parent.head.id, depth: 1, archived: true, agent_type: "general", updated_at: ago(1500), ...fields }).head;
+  parent.agents = [
+    agent("Measure nom on the corpus", { status: "running", tokens: 48_200 }),
+    agent("Read what winnow allocates", { agent_type: "explore", outcome: "done", tokens: 21_900 }),
+    agent("Port the lexer to chumsky and run every one of its tests", { status: "requires_action", tokens: 104_000 }),
+    agent("Find who else left pest", { agent_type: "explore", outcome: "failed", tokens: 900 }),
+  ];
+  const [measure, read] = parent.agents;
+  message(parent, "user", [text("Compare three parsers for our grammar. Use agents.")], { created_at: ago(1700) });
+  message(parent, "assistant", [
+    text("One agent for each. Meanwhile I ask for advice on what to measure."),
+    call("f1", "spawn_agent", { prompt: "Measure **nom** on `corpus/`, three runs each.", background: true }),
+    call("f2", "spawn_agent", { prompt: "Read how winnow allocates.", type: "explore", background: true }),
+  ], { model: "claude-opus-4-8", usage, created_at: ago(1690) });
+  message(parent, "tool", [
+    result("f1", "spawn_agent", { agent_id: measure.id, title: measure.title, status: "working" }),
+    result("f2", "spawn_agent", { agent_id: read.id, title: read.title, status: "working" }),
+  ], { created_at: ago(1689) });
+  message(parent, "assistant", [call("f3", "advisor", { question: "Which figure decides between parsers for a language server?" })], { model: "claude-opus-4-8", usage, created_at: ago(1680) });
+  message(parent, "tool", [result("f3", "advisor", { advice: "The **time to re-parse after one keystroke**, not the time for a whole file.", advisor_model: "Opus 4.8" }, 5200)], { created_at: ago(1675) });
+  message(parent, "user", [{ type: "agent_report", agent_id: read.id, title: read.title, outcome: "done", text: "winnow allocates nothing of its own:\n\n- slices of the input\n- errors only where they are kept" }], { created_at: ago(1500) });
+  parent.error = { code: "budget_tokens", message: "The chat has used 150,000 of 150,000 tokens.", retryable: true };
 }
 
 const QUESTIONS = { questions: [{ question: "Which address should the docs have from now on?", header: "Address", options: [{ label: "/docs", description: "As before; old links work" }, { label: "/guide", description: "Shorter, needs redirects" }] }] };

@@ -38,9 +38,9 @@ function AgentRow({ agent }: { agent: ChatHead }) {
       <Link to="/chats/$chatId" params={{ chatId: agent.id }} className="link clip">
         {agent.title || t.inbox.untitled}
       </Link>
-      <span className="ink-2">{t.agents.types[agent.agent_type ?? "general"]}</span>
+      <span className="ink-2 agent-more">{t.agents.types[agent.agent_type ?? "general"]}</span>
       <span className="ink-2">{stateOf(agent)}</span>
-      <span className="num ink-3">{agent.tokens ? t.chat.tokens(count(agent.tokens)) : ""}</span>
+      <span className="num ink-3 agent-more">{agent.tokens ? t.chat.tokens(count(agent.tokens)) : ""}</span>
       {isWorking(agent) && (
         <IconButton
           icon="stop"
