@@ -66,10 +66,12 @@ impl Scene {
         let plan = Plan::quick(LEASE_SECONDS).with("a", a.env()).with("b", b.env());
         let Some(mut deployment) = Deployment::start(plan).await? else { return Ok(None) };
         deployment.scripted(&scenario()).await?;
-        deployment.join(0).await?;
+        // At the one that began last: it knows the other from its start, and tells the daemon at once.
+        let last = deployment.servers.len() - 1;
+        deployment.join(last).await?;
         let owners = deployment.owners().await?;
         let gates = vec![a, b];
-        Ok(Some(Self { deployment, gates, owners, at: 0, chats: Vec::new(), _sockets: sockets }))
+        Ok(Some(Self { deployment, gates, owners, at: last, chats: Vec::new(), _sockets: sockets }))
     }
 
     /// Begins a turn; it stands at the point, on whichever server drives it. That server is `at`.
