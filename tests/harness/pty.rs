@@ -148,8 +148,22 @@ impl PtyViewer {
         }
     }
 
-    /// Reads until the screen or the output since has this text.
+    /// Reads until the screen or the output since has this text. Other events, pings among them, do not
+    /// prolong the wait.
     pub async fn shows(&mut self, text: &str) -> Result<()> {
+        if let Ok(found) = tokio::time::timeout(PATIENCE * 2, self.read_until_shown(text)).await {
+            return found;
+        }
+        let shown = self.end_of_output();
+        bail!("it does not show {text:?}; told {:?}; it shows {shown}", self.told)
+    }
+
+    fn end_of_output(&self) -> String {
+        let shown = &self.output[self.output.len().saturating_sub(2_000)..];
+        String::from_utf8_lossy(shown).into_owned()
+    }
+
+    async fn read_until_shown(&mut self, text: &str) -> Result<()> {
         let wanted = text.as_bytes();
         let has = |bytes: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
         // Each byte is looked at once, however much comes.
@@ -161,8 +175,7 @@ impl PtyViewer {
             }
             seen = self.output.len().saturating_sub(wanted.len());
             if let Came::Closed(code, reason) = self.next().await? {
-                let shown = &self.output[self.output.len().saturating_sub(2_000)..];
-                let shown = String::from_utf8_lossy(shown).into_owned();
+                let shown = self.end_of_output();
                 bail!("closed with {code} {reason} before it showed {text}; it shows {shown}");
             }
         }
