@@ -17,7 +17,15 @@ const VAGUE_NAMES: &[&str] = &["utils.rs", "helpers.rs", "common.rs", "misc.rs",
 const LAYERS: &[(&str, &[&str])] = &[
     (
         "controlplane/src/store",
-        &["store", "chat::machine", "chat::content", "chat::event", "secrets", "time"],
+        &[
+            "store",
+            "chat::machine",
+            "chat::content",
+            "chat::event",
+            "chat::family",
+            "secrets",
+            "time",
+        ],
     ),
     ("controlplane/src/llm", &["llm", "chat::content", "store", "secrets", "time"]),
     (

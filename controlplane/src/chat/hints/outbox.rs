@@ -57,7 +57,7 @@ impl Outbox {
         self.wake.send_replace(());
     }
 
-    /// Waits for hints and takes them; none after [`finish`](Self::finish). Cancel safe.
+    /// Waits for hints and takes them; none after the outbox was finished. Cancel safe.
     pub async fn take(&self) -> Option<BTreeSet<Hint>> {
         let mut wakes = self.wake.subscribe();
         loop {
