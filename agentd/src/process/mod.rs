@@ -15,7 +15,7 @@
 //! executed, `exited` after it ended. Nothing polls: the driver wakes on what the keeper tells, a
 //! follower on the log.
 //!
-//! What a process of a chat that may change nothing is kept from says [`sandbox`].
+//! What a process of a chat that may change nothing is kept from says `sandbox`.
 //!
 //! Not here: who may start a process (the control plane).
 //!
