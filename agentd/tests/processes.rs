@@ -5,6 +5,7 @@ mod bench;
 use std::collections::BTreeMap;
 
 use bench::{Bench, Table, argv, shell};
+use nix::sys::signal::{SigHandler, Signal};
 use shared::protocol::process::{
     Exit, GetProcess, ListProcesses, OutputWindow, ProcessState, ReadOutput, SignalProcess,
     StartProcess, Stdin, StopProcess, ViewOutput, WaitProcess, WriteStdin,
@@ -447,6 +448,23 @@ async fn children_get_a_list_of_the_environment_and_no_descriptors() {
         assert!(!name.starts_with("CARGO_PKG"), "{name} was passed on");
     }
     assert!(names.contains("HOLDFAST_PROCESS_ID\n"), "{names}");
+}
+
+#[tokio::test]
+async fn what_the_daemon_was_told_to_ignore_is_not_passed_on() {
+    // As for what a script starts in its background, or under `nohup`: Ctrl-C would end nothing.
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        #[expect(unsafe_code, reason = "a signal's disposition")]
+        // SAFETY: to ignore a signal runs no code of ours.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.unwrap();
+    }
+    let bench = Bench::new();
+    let view = bench.run(shell("grep -E 'Sig(Blk|Ign)' /proc/self/status | cut -f2")).await;
+    let text = bench.text(view.process_id).await;
+    let masks: Vec<_> = text.lines().map(|line| u64::from_str_radix(line, 16).unwrap()).collect();
+    // Two of the C library's own are nobody's to set.
+    let reserved = 1 << (32 - 1) | 1 << (33 - 1);
+    assert_eq!((masks[0], masks[1] & !reserved), (0, 0), "{text}");
 }
 
 #[tokio::test]

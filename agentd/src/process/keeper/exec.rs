@@ -230,9 +230,12 @@ fn become_program(image: &Pointers<'_>, ends: &Ends, sandbox: Option<&Prepared>)
             && libc::dup2(ends.stderr, 2) >= 0
             && (!ends.is_terminal || terminal::control());
         if is_ready {
-            // What a keeper ignores or blocks is no business of the program's.
-            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-            libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+            // What a keeper ignores or blocks is no business of the program's, nor what whoever
+            // started the daemon did: a script's `agentd run &` ignores SIGINT, and Ctrl-C would end
+            // nothing in any terminal. Numbers that no program may set are refused, and harmless.
+            for signal in 1..=libc::SIGRTMAX() {
+                libc::signal(signal, libc::SIG_DFL);
+            }
             libc::sigprocmask(libc::SIG_SETMASK, &raw const nothing, std::ptr::null_mut());
             // Kernels before 5.11 do not know it; everything a keeper opens has the flag anyway.
             libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
