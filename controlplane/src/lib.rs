@@ -20,5 +20,6 @@ pub mod options;
 pub mod secrets;
 pub mod serve;
 pub mod store;
+mod text_enum;
 pub mod time;
 pub mod tools;

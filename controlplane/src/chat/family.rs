@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::content::Part;
 use super::event::ChatErrorView;
+use crate::text_enum::text_enum;
 
 /// How deep a family goes: a root, its agents, and theirs.
 pub const DEPTH_MAX: i64 = 2;
@@ -32,35 +33,10 @@ pub const REPORT_MAX_BYTES: usize = 32 * 1024;
 /// Longest prompt or message for an agent, in bytes.
 pub const PROMPT_MAX_BYTES: usize = 64 * 1024;
 
-macro_rules! stored_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name {
-            $($(#[$vdoc])* $variant,)*
-        }
-
-        impl $name {
-            /// The text in SQL and JSON.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = ();
-
-            fn from_str(text: &str) -> Result<Self, ()> {
-                match text { $($text => Ok(Self::$variant),)* _ => Err(()) }
-            }
-        }
-    };
-}
-
-stored_enum! {
+text_enum! {
     /// What an agent is for.
+    #[derive(Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "snake_case")]
     AgentType {
         /// Everything that its parent may do, in its parent's mode.
         General = "general",
@@ -69,8 +45,10 @@ stored_enum! {
     }
 }
 
-stored_enum! {
+text_enum! {
     /// What became of an agent's work.
+    #[derive(Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "snake_case")]
     Outcome {
         /// It said what it had to say.
         Done = "done",

@@ -5,8 +5,9 @@ use shared::ids::ProviderId;
 use super::Base;
 use super::db::on_pool;
 use super::error::StoreError;
-use super::row::{Columns, Reader, text_enum};
+use super::row::{Columns, Reader};
 use super::text::clean;
+use crate::text_enum::text_enum;
 
 text_enum! {
     /// Which protocol a provider speaks.

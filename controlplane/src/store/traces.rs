@@ -10,8 +10,9 @@ use shared::ids::ChatId;
 use super::Base;
 use super::db::{in_write_tx, on_pool};
 use super::error::StoreError;
-use super::row::{Columns, Reader, text_enum};
+use super::row::{Columns, Reader};
 use super::text::{clean, json};
+use crate::text_enum::text_enum;
 
 text_enum! {
     /// What a span describes.

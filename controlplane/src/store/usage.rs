@@ -6,9 +6,10 @@ use shared::ids::{ChatId, UserId};
 use super::Base;
 use super::db::{Tx, on_pool};
 use super::error::StoreError;
-use super::row::{Reader, text_enum};
+use super::row::Reader;
 use super::text::clean;
 use crate::chat::content::Usage;
+use crate::text_enum::text_enum;
 
 text_enum! {
     /// What a model was called for.

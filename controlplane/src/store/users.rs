@@ -5,8 +5,9 @@ use shared::ids::UserId;
 use super::Base;
 use super::db::{in_write_tx, on_pool};
 use super::error::StoreError;
-use super::row::{Columns, Reader, text_enum};
+use super::row::{Columns, Reader};
 use super::text::clean;
+use crate::text_enum::text_enum;
 
 text_enum! {
     /// What a person may do.

@@ -19,8 +19,9 @@ use crate::chat::machine::{Awaited, Event, Gate, Pattern, Refusal, Rule, ToolAns
 use crate::store::audit::{self, NewAudit};
 use crate::store::db::{in_write_tx, on_pool};
 use crate::store::error::StoreError;
-use crate::store::row::{Columns, Reader, text_enum};
+use crate::store::row::{Columns, Reader};
 use crate::store::text::{clean, json};
+use crate::text_enum::text_enum;
 
 const FIND: &str =
     concat!("SELECT ", operation_columns!(), " FROM operations WHERE op_id = $1 AND chat_id = $2");

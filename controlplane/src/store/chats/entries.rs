@@ -9,7 +9,8 @@ use crate::chat::content::{Effort, Role, StoredPart, Usage};
 use crate::chat::event::{BranchView, MessageView, QueuedView};
 use crate::chat::machine::Gate;
 use crate::store::error::StoreError;
-use crate::store::row::{Columns, Reader, text_enum};
+use crate::store::row::{Columns, Reader};
+use crate::text_enum::text_enum;
 use crate::time::Timestamp;
 
 /// One message of a history.

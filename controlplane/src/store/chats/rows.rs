@@ -9,7 +9,8 @@ use crate::chat::event::{ChatErrorView, ChatHead, ChatStatus, FamilyHead};
 use crate::chat::family::{AgentType, Budget, Outcome};
 use crate::chat::machine::{ExecutionState, Facts, RetryState};
 use crate::store::error::StoreError;
-use crate::store::row::{Columns, Reader, text_enum};
+use crate::store::row::{Columns, Reader};
+use crate::text_enum::text_enum;
 use crate::time::Timestamp;
 
 text_enum! {
