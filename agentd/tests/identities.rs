@@ -5,6 +5,7 @@ mod bench;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -239,6 +240,12 @@ async fn the_rounds_of_p23_inside_their_namespace() {
         let stop = StopProcess { process_id: view.process_id, grace_ms: 0 };
         let _ = scene.try_call(&stop).await;
         assert!(stranger.try_wait().unwrap().is_none(), "the stranger was killed in round {round}");
+        // Neither stopped nor about to die.
+        assert_eq!(
+            untouched(pid),
+            ("S".to_owned(), 0),
+            "the stranger of round {round} was signalled"
+        );
         alive += 1;
         stranger.kill().unwrap();
         stranger.wait().unwrap();
@@ -260,7 +267,9 @@ fn stranger_at(pid: u32) -> Option<Child> {
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{pid} is still there");
     for _ in 0..50 {
         std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
-        let mut child = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
+        // The leader of a group of its own, as the one before was: a signal to the group hits it.
+        let mut sleep = Command::new("sleep");
+        let mut child = sleep.arg("600").stdin(Stdio::null()).process_group(0).spawn().unwrap();
         if child.id() == pid {
             return Some(child);
         }
@@ -268,6 +277,17 @@ fn stranger_at(pid: u32) -> Option<Child> {
         child.wait().unwrap();
     }
     None
+}
+
+/// What a process does and how many signals wait for it, as the system says it at one moment.
+fn untouched(pid: u32) -> (String, u64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().to_owned()
+    };
+    let waiting = |name| u64::from_str_radix(&field(name), 16).unwrap().count_ones();
+    (field("State:"), u64::from(waiting("SigPnd:") + waiting("ShdPnd:")))
 }
 
 /// The test is the first process of its namespace: what loses its parent is its child.

@@ -23,6 +23,7 @@ pub async fn run(which: &str) -> Result<()> {
             tokio::spawn(async move { axum::serve(listener, app).await });
             ready_and_wait().await
         }
+        "fan-out" => crate::viewers::serve_fan().await,
         "flood" => flood(FLOOD_BYTES),
         "terminal-flood" => flood(crate::ptys::FLOOD_BYTES),
         other => bail!("no limit program {other}"),
@@ -60,12 +61,17 @@ impl LimitProgram {
     /// Starts `command` and waits for its first line; the time from start to that line too.
     pub fn start(command: &mut Command) -> Result<(Self, std::time::Duration)> {
         let start = now();
+        let (program, _) = Self::start_told(command)?;
+        Ok((program, start.elapsed()))
+    }
+
+    /// The same, and its first line.
+    pub fn start_told(command: &mut Command) -> Result<(Self, String)> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("its output is piped")?).read_line(&mut line)?;
-        let ready = start.elapsed();
         anyhow::ensure!(!line.is_empty(), "a limit program ended before its first line");
-        Ok((Self(child), ready))
+        Ok((Self(child), line.trim().to_owned()))
     }
 
     /// Its pid.

@@ -9,17 +9,21 @@
 //! the release binaries beside this one; the model is a mock in this process, so that one clock sees
 //! the send and the receipt of a token.
 
+mod bare;
+mod commits;
 mod exec;
 mod footprint;
 mod keepers;
 mod limits;
 mod link;
+mod many;
 mod mock;
 mod product;
 mod ptys;
 mod replicas;
 mod sample;
 mod turn;
+mod viewers;
 
 use clap::Parser;
 
@@ -31,9 +35,13 @@ struct Arguments {
     /// Prints JSON lines instead of the table.
     #[arg(long)]
     json: bool,
-    /// Only groups whose name contains this: footprint, turn, exec, keepers, ptys, replicas.
+    /// Only groups whose name contains this: footprint, turn, exec, keepers, ptys, replicas,
+    /// commits, viewers, many.
     #[arg(long)]
     only: Option<String>,
+    /// A few samples of everything: whether it runs, not how fast.
+    #[arg(long, hide = true)]
+    smoke: bool,
     /// Runs as one of the limit programs instead; used by the benchmark itself.
     #[arg(long, hide = true)]
     limit: Option<String>,
@@ -45,6 +53,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(limit) = &arguments.limit {
         return limits::run(limit).await;
     }
+    sample::be_small(arguments.smoke);
     let wanted =
         |group: &str| arguments.only.as_ref().is_none_or(|only| group.contains(only.as_str()));
     // A group that fails takes no other with it: what was measured is printed, then the failure.
@@ -73,6 +82,15 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("replicas") {
         take("replicas", replicas::rows().await);
+    }
+    if wanted("commits") {
+        take("commits", commits::rows().await);
+    }
+    if wanted("viewers") {
+        take("viewers", viewers::rows().await);
+    }
+    if wanted("many") {
+        take("many", many::rows().await);
     }
     if arguments.json {
         for row in &rows {

@@ -1,11 +1,25 @@
 //! Samples, rows and the table.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 
 /// Samples from which a 99th percentile is worth printing.
 const P99_SAMPLES_MIN: usize = 500;
+
+/// Whether a run only shows that everything runs.
+static SMALL: AtomicBool = AtomicBool::new(false);
+
+/// Makes every [`sized`] count the small one.
+pub fn be_small(small: bool) {
+    SMALL.store(small, Ordering::Relaxed);
+}
+
+/// How many: `whole` in a benchmark, `small` where only the benchmark itself is tried.
+pub fn sized(whole: usize, small: usize) -> usize {
+    if SMALL.load(Ordering::Relaxed) { small } else { whole }
+}
 
 /// What was measured, beside its limit and its goal.
 #[derive(Clone, Debug, Serialize)]

@@ -7,7 +7,8 @@ use tests::gate::Hit;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::stage::{Crashed, Place, Program, Stage, Victim, WEDGED, ask, at_rest};
+use crate::client::play;
+use crate::stage::{Crashed, Place, Program, Stage, Victim, WEDGED};
 use crate::turn::Turn;
 
 /// A turn that was played while something else might kill the control plane.
@@ -31,12 +32,12 @@ pub struct Stopped {
 impl Stage {
     /// One turn, which what `arm` makes of the control plane's pid may cut short by killing it.
     pub async fn until_it_dies<T>(&mut self, arm: impl FnOnce(u32) -> Result<T>) -> Result<Died> {
-        let (turn, model_id) = self.next_turn().await?;
+        let turn = self.next_turn().await?;
         let _armed = arm(self.programs.server_pid()?)?;
         self.server.begin(None);
         self.daemon.begin(None);
         let end = self.programs.server_end()?;
-        let whole = self.player(&turn, &model_id);
+        let whole = self.player(&turn);
         let mut whole = std::pin::pin!(whole);
         let mut end = std::pin::pin!(end);
         let waiting = async {
@@ -61,15 +62,15 @@ impl Stage {
         }
         let window = windows.iter().filter_map(|seen| last_window(seen)).max();
         self.programs.kill_server()?;
-        let (chat, recovery) = self.go_on(&turn, &model_id).await?;
+        let (chat, recovery) = self.go_on(&turn).await?;
         Ok(Died { turn, chat, recovery: Some(recovery), window: window.unwrap_or_default() })
     }
 
     /// One turn with SIGTERM while the control plane stands at `place`, where it is let go then.
     pub async fn stop_at(&mut self, place: &Place) -> Result<Stopped> {
-        let (turn, model_id) = self.next_turn().await?;
-        let Some((hit, client)) = self.hold(place, &turn, &model_id).await? else {
-            let chat = self.player(&turn, &model_id).await?;
+        let turn = self.next_turn().await?;
+        let Some((hit, client)) = self.hold(place, &turn).await? else {
+            let chat = self.player(&turn).await?;
             return Ok(Stopped { turn, chat, drain: None });
         };
         let end = self.programs.server_end()?;
@@ -80,7 +81,7 @@ impl Stage {
         let drain = asked.elapsed();
         drop(client);
         self.programs.kill_server()?;
-        let (chat, _) = self.go_on(&turn, &model_id).await?;
+        let (chat, _) = self.go_on(&turn).await?;
         Ok(Stopped { turn, chat, drain: Some(drain) })
     }
 
@@ -94,16 +95,16 @@ impl Stage {
 
     /// Killed at `first`, and at `second` of what it does after its new start.
     pub async fn crash_twice(&mut self, first: &Place, second: &Place) -> Result<Crashed> {
-        let (turn, model_id) = self.next_turn().await?;
-        let Some((hit, client)) = self.hold(first, &turn, &model_id).await? else {
-            let chat = self.player(&turn, &model_id).await?;
+        let turn = self.next_turn().await?;
+        let Some((hit, client)) = self.hold(first, &turn).await? else {
+            let chat = self.player(&turn).await?;
             return Ok(Crashed { turn, chat, reached: false });
         };
         self.programs.kill_server()?;
         drop((hit, client));
         self.server.begin(Some((second.point.clone(), second.nth)));
         self.programs.start_server()?;
-        let mut whole = std::pin::pin!(self.player(&turn, &model_id));
+        let mut whole = std::pin::pin!(self.player(&turn));
         let hit = tokio::select! {
             biased;
             hit = self.server.held() => hit,
@@ -114,7 +115,7 @@ impl Stage {
         };
         self.programs.kill_server()?;
         drop(hit);
-        let (chat, _) = self.go_on(&turn, &model_id).await?;
+        let (chat, _) = self.go_on(&turn).await?;
         Ok(Crashed { turn, chat, reached: true })
     }
 
@@ -124,12 +125,11 @@ impl Stage {
         &mut self,
         place: &Place,
         turn: &Turn,
-        model_id: &str,
     ) -> Result<Option<(Hit, JoinSet<Result<String>>)>> {
         self.daemon.begin(None);
         self.server.begin(Some((place.point.clone(), place.nth)));
         let mut client = JoinSet::new();
-        client.spawn(self.player(turn, model_id));
+        client.spawn(self.player(turn));
         tokio::select! {
             biased;
             hit = self.server.held() => Ok(Some((hit, client))),
@@ -142,31 +142,23 @@ impl Stage {
     }
 
     /// Starts again after an end, and goes on to the end of the turn.
-    async fn go_on(&mut self, turn: &Turn, model_id: &str) -> Result<(String, Duration)> {
+    async fn go_on(&mut self, turn: &Turn) -> Result<(String, Duration)> {
         self.server.begin(None);
         self.daemon.begin(None);
         let start = Instant::now();
         self.programs.start_server()?;
-        let chat = self.player(turn, model_id).await?;
+        let chat = self.player(turn).await?;
         Ok((chat, start.elapsed()))
     }
 
     /// A client that asks, with a key that makes a repeat harmless, and waits for the end of the turn; the
     /// chat's id.
-    fn player(
-        &self,
-        turn: &Turn,
-        model_id: &str,
-    ) -> impl Future<Output = Result<String>> + Send + use<> {
+    fn player(&self, turn: &Turn) -> impl Future<Output = Result<String>> + Send + use<> {
         let (api, workspace_id) = (self.programs.api.clone(), self.programs.workspace_id.clone());
-        let (turn, model_id, mode) = (turn.clone(), model_id.to_owned(), self.mode);
+        let (turn, mode) = (turn.clone(), self.mode);
         let logs = self.programs.logs();
         async move {
-            let whole = async {
-                let chat = ask(&api, &model_id, &workspace_id, &turn, mode).await?;
-                at_rest(&api, &chat).await?;
-                anyhow::Ok(chat)
-            };
+            let whole = play(&api, &workspace_id, &turn, mode);
             let whole = tokio::time::timeout(WEDGED, whole).await;
             let whole = whole.with_context(|| format!("the turn is wedged\n{}", logs()))?;
             whole.with_context(logs)

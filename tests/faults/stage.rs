@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tests::api::Api;
 use tests::fake_llm::{FakeLlm, Format};
 use tests::gate::Gate;
 use tests::programs::{Programs, Setting};
 
-use crate::turn::{AGENTS, Turn, ensure_kept};
+use crate::client::play;
+use crate::turn::{AGENTS, Kind, Turn, ensure_kept};
 
 /// How long one run may take before it counts as wedged.
 pub const WEDGED: Duration = Duration::from_secs(45);
@@ -68,8 +68,8 @@ pub struct Stage {
     turns: usize,
     /// Of the chats: in `edit` a person is asked about both commands.
     pub mode: &'static str,
-    /// Whether agents do the work.
-    pub family: bool,
+    /// What the next turns are.
+    pub kind: Kind,
 }
 
 impl Stage {
@@ -105,19 +105,16 @@ impl Stage {
             _sockets: sockets,
             turns: 0,
             mode,
-            family: false,
+            kind: Kind::Plain,
         })
     }
 
     /// Every place that an undisturbed turn passes.
     pub async fn places(&mut self) -> Result<Vec<Place>> {
-        let (turn, model_id) = self.next_turn().await?;
+        let turn = self.next_turn().await?;
         self.server.begin(None);
         self.daemon.begin(None);
-        let chat =
-            ask(&self.programs.api, &model_id, &self.programs.workspace_id, &turn, self.mode)
-                .await?;
-        self.rest(&chat).await?;
+        let chat = self.to_its_end(&turn).await?;
         self.judge("the undisturbed turn", &turn, &chat).await?;
         let of = |program: Program, gate: &Gate| -> Vec<Place> {
             gate.seen().into_iter().map(|(point, nth)| Place { program, point, nth }).collect()
@@ -132,17 +129,13 @@ impl Stage {
         victim: Victim,
         after_kill: impl AsyncFnOnce(&mut Programs) -> Result<()>,
     ) -> Result<Crashed> {
-        let (turn, model_id) = self.next_turn().await?;
+        let turn = self.next_turn().await?;
         let target = |program| (place.program == program).then(|| (place.point.clone(), place.nth));
         self.server.begin(target(Program::Server));
         self.daemon.begin(target(Program::Daemon));
         let (api, workspace_id) = (self.programs.api.clone(), self.programs.workspace_id.clone());
         let (played, mode) = (turn.clone(), self.mode);
-        let whole = async {
-            let chat = ask(&api, &model_id, &workspace_id, &played, mode).await?;
-            at_rest(&api, &chat).await?;
-            anyhow::Ok(chat)
-        };
+        let whole = play(&api, &workspace_id, &played, mode);
         let mut whole = std::pin::pin!(whole);
         let held = tokio::select! {
             biased;
@@ -182,17 +175,15 @@ impl Stage {
             }
             self.programs.start_server()?;
         }
-        // A client that got no answer asks again with the same key: that makes no second chat.
-        let chat =
-            ask(&self.programs.api, &model_id, &self.programs.workspace_id, &turn, self.mode)
-                .await?;
-        self.rest(&chat).await?;
+        // A client that got no answer goes on with what is there: that makes nothing twice.
+        let chat = self.to_its_end(&turn).await?;
         Ok(Crashed { turn, chat, reached })
     }
 
-    async fn rest(&self, chat: &str) -> Result<()> {
-        let rest = tokio::time::timeout(WEDGED, at_rest(&self.programs.api, chat)).await;
-        rest.with_context(|| self.wedged())?
+    async fn to_its_end(&self, turn: &Turn) -> Result<String> {
+        let Programs { api, workspace_id, .. } = &self.programs;
+        let played = tokio::time::timeout(WEDGED, play(api, workspace_id, turn, self.mode)).await;
+        played.with_context(|| self.wedged())?
     }
 
     pub fn wedged(&self) -> String {
@@ -204,7 +195,17 @@ impl Stage {
     pub async fn judge(&self, what: &str, turn: &Turn, chat: &str) -> Result<()> {
         let messages = self.programs.api.messages(chat).await?;
         let mut breaches = turn.breaches(&self.programs.root(), &messages)?;
-        if turn.family {
+        if turn.kind == Kind::Edited {
+            let first = messages.first().and_then(|message| message["id"].as_str());
+            let first = first.context("the chat has a first message")?;
+            let texts = format!("/chats/{chat}/messages/{first}/variants");
+            let texts = self.programs.api.get(&texts).await?;
+            let texts = texts["items"].as_array().map_or(0, Vec::len);
+            if texts != 2 {
+                breaches.push(format!("the message has {texts} texts"));
+            }
+        }
+        if turn.kind == Kind::Family {
             let agents = self.programs.api.get(&format!("/chats/{chat}/agents")).await?;
             let agents = agents["items"].as_array().map_or(0, Vec::len);
             if agents != AGENTS.len() {
@@ -228,60 +229,17 @@ impl Stage {
         Ok(lost)
     }
 
-    /// A fresh turn, and the id of the model that plays it.
-    pub async fn next_turn(&mut self) -> Result<(Turn, String)> {
+    /// A fresh turn, with the models that play it.
+    pub async fn next_turn(&mut self) -> Result<Turn> {
         self.turns += 1;
-        let turn = Turn::prepare(&self.programs.root(), self.turns, self.family)?;
+        let mut turn = Turn::prepare(&self.programs.root(), self.turns, self.kind)?;
         turn.script(&self.model);
-        let mut ids = Vec::new();
         for name in turn.models() {
             let model = json!({"provider_id": self.provider_id, "model": name, "display_name": name, "context_limit": 200_000});
             let model = self.programs.api.post("/models", &model).await?;
             let id = model["id"].as_str().with_context(|| format!("no model id in {model}"))?;
-            ids.push(id.to_owned());
+            turn.model_ids.push(id.to_owned());
         }
-        Ok((turn, ids.swap_remove(0)))
-    }
-}
-
-/// Creates the chat, with a key that makes a repeat harmless; its id.
-pub async fn ask(
-    api: &Api,
-    model_id: &str,
-    workspace_id: &str,
-    turn: &Turn,
-    mode: &str,
-) -> Result<String> {
-    let body = json!({
-        "workspace_id": workspace_id, "model_id": model_id, "mode": mode,
-        "content": [{"type": "text", "text": turn.text()}],
-    });
-    let made = api.post_idempotent("/chats", &body, &turn.id).await?;
-    Ok(made["chat"]["id"].as_str().with_context(|| format!("no chat id in {made}"))?.to_owned())
-}
-
-/// Waits until the chat's turn has ended, by its stream. Whatever a person is asked, is allowed:
-/// again, where nobody knows whether it was.
-pub async fn at_rest(api: &Api, chat: &str) -> Result<()> {
-    let mut stream = api.socket(&format!("/chats/{chat}/stream")).await?;
-    let mut answered = false;
-    loop {
-        let event: Value = stream.event().await?;
-        match event["type"].as_str() {
-            Some("action_required") => {
-                for action in event["actions"].as_array().into_iter().flatten() {
-                    let id = action["id"].as_str().context("an action has an id")?;
-                    let body = json!({"decision": "once", "args_hash": action["args_hash"]});
-                    // Decided already: the event was on its way.
-                    let _ = api.post(&format!("/chats/{chat}/approvals/{id}"), &body).await;
-                }
-            }
-            Some("message") => answered |= event["message"]["role"] == "assistant",
-            Some("status") if event["status"] == "error" => {
-                anyhow::bail!("the chat stopped with an error")
-            }
-            Some("status") if event["status"] == "waiting" && answered => return Ok(()),
-            _ => {}
-        }
+        Ok(turn)
     }
 }

@@ -20,6 +20,7 @@ use shared::testing::trials;
 use tests::postgres::Postgres;
 
 use crate::stage::{Place, Program, Stage, Victim};
+use crate::turn::Kind;
 
 /// Points that a sweep of the control plane must reach at least, and times that each window must
 /// be hit.
@@ -160,7 +161,7 @@ async fn a_decision_is_made_once_wherever_the_control_plane_dies_on_postgres() -
 /// The points around the commits by which a family lives: agents begun, their end told to the parent.
 async fn sweep_family(database: &str, database_url: Option<String>) -> Result<()> {
     let mut stage = Stage::open(database_url, "auto").await?;
-    stage.family = true;
+    stage.kind = Kind::Family;
     let all = stage.places().await?;
     let server = |place: &&Place| place.program == Program::Server;
     let of_family = |place: &&Place| place.point.starts_with('f');
@@ -193,6 +194,51 @@ async fn a_family_ends_once_wherever_the_programs_die_on_sqlite() -> Result<()> 
 async fn a_family_ends_once_wherever_the_programs_die_on_postgres() -> Result<()> {
     let Some(postgres) = Postgres::start()? else { return Ok(()) };
     sweep_family("Postgres", Some(postgres.database().await?)).await
+}
+
+/// The points around what people change of a history: an edit and its commit, a summary and its
+/// commit, and the writing of spans beside the turn.
+const CHANGES: [(Kind, &[&str]); 2] = [
+    (Kind::Edited, &["a0 edit", "a1 edited"]),
+    (
+        Kind::Compacted,
+        &["w0 summary call", "w0 compaction", "w0 compaction committed", "trace batch"],
+    ),
+];
+
+async fn sweep_changes(database: &str, database_url: Option<String>) -> Result<()> {
+    let mut stage = Stage::open(database_url, "auto").await?;
+    for (kind, points) in CHANGES {
+        stage.kind = kind;
+        let server = |place: &Place| place.program == Program::Server;
+        let named = |place: &Place| points.contains(&place.point.as_str());
+        let whole = trials(0, 1) == 1;
+        let mut places = stage.places().await?;
+        places.retain(|place| server(place) && (whole || named(place) && place.nth == 1));
+        for point in points {
+            let is_there = places.iter().any(|place| place.point == *point);
+            ensure!(is_there, "{database}: the undisturbed turn does not pass {point:?}");
+        }
+        let hits = kill_at_each(&mut stage, database, Victim::Server, &places).await?;
+        println!(
+            "P01: {kind:?} history on {database}: control plane killed at {} of {} places, 0 lost, 0 commands run again",
+            hits.reached,
+            places.len()
+        );
+        ensure!(hits.reached >= points.len(), "only {} places were reached", hits.reached);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p01_a_history_is_changed_once_wherever_the_control_plane_dies_on_sqlite() -> Result<()> {
+    sweep_changes("SQLite", None).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p01_a_history_is_changed_once_wherever_the_control_plane_dies_on_postgres() -> Result<()> {
+    let Some(postgres) = Postgres::start()? else { return Ok(()) };
+    sweep_changes("Postgres", Some(postgres.database().await?)).await
 }
 
 /// The control: with the daemon's journal destroyed while a result is only there, the oracle must

@@ -13,13 +13,31 @@ use tests::fake_llm::{Answer, FakeLlm};
 /// What the model says at the end.
 pub const FINAL_TEXT: &str = "Both commands ran and the file is edited.";
 
+/// What the model says of what was before.
+const SUMMARY: &str = "One command was asked for and ran.";
+
+/// What a turn is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Two commands side by side, an edit of a file, a text.
+    Plain,
+    /// Three agents do the work, side by side.
+    Family,
+    /// One command; then the message is reworded, which asks for another command.
+    Edited,
+    /// One command; then the history is made shorter.
+    Compacted,
+}
+
 /// One run of the turn.
 #[derive(Clone, Debug)]
 pub struct Turn {
     /// In every line that the turn writes, and in its message.
     pub id: String,
-    /// Whether three agents do the work, side by side, instead of the turn itself.
-    pub family: bool,
+    /// What it is made of.
+    pub kind: Kind,
+    /// Of [`models`](Self::models), in their order.
+    pub model_ids: Vec<String>,
 }
 
 /// The agents of a family.
@@ -27,8 +45,8 @@ pub const AGENTS: [&str; 3] = ["x", "y", "z"];
 
 impl Turn {
     /// The turn numbered `number`; makes the file it edits.
-    pub fn prepare(root: &Path, number: usize, family: bool) -> Result<Self> {
-        let turn = Self { id: format!("turn{number:04}"), family };
+    pub fn prepare(root: &Path, number: usize, kind: Kind) -> Result<Self> {
+        let turn = Self { id: format!("turn{number:04}"), kind, model_ids: Vec::new() };
         std::fs::write(root.join(turn.file()), "begin\nend\n")?;
         Ok(turn)
     }
@@ -46,10 +64,35 @@ impl Turn {
         format!("please do {}", self.id)
     }
 
+    /// What the user says instead.
+    pub fn reworded(&self) -> String {
+        format!("please do {} otherwise", self.id)
+    }
+
     /// The names of the models that play the turn; the first is the chat's.
     pub fn models(&self) -> Vec<String> {
-        let agents = AGENTS.iter().filter(|_| self.family).map(|agent| self.line(agent));
-        std::iter::once(self.id.clone()).chain(agents).collect()
+        let others: &[&str] = match self.kind {
+            Kind::Plain | Kind::Compacted => &[],
+            Kind::Family => &AGENTS,
+            // What is asked at a position does not tell which text of the message it follows.
+            Kind::Edited => &["b"],
+        };
+        let others = others.iter().map(|other| self.line(other));
+        std::iter::once(self.id.clone()).chain(others).collect()
+    }
+
+    /// The commands of which each runs once.
+    const fn commands(&self) -> &[&str] {
+        match self.kind {
+            Kind::Plain | Kind::Edited => &["a", "b"],
+            Kind::Family => &AGENTS,
+            Kind::Compacted => &["a"],
+        }
+    }
+
+    fn shell(&self, tool: &str, around: [&str; 2]) -> Value {
+        let [before, after] = around;
+        json!({"command": format!("{before}echo {} >> ledger{after}", self.line(tool))})
     }
 
     /// One step that begins three agents and waits for them; each runs one command.
@@ -71,14 +114,27 @@ impl Turn {
 
     /// What the model of the turn's name answers, step by step.
     pub fn script(&self, model: &FakeLlm) {
-        if self.family {
-            return self.script_family(model);
+        match self.kind {
+            Kind::Plain => {}
+            Kind::Family => return self.script_family(model),
+            Kind::Edited => {
+                for (name, tool) in self.models().iter().zip(self.commands()) {
+                    let call = Answer::call("execute", &self.shell(tool, ["", ""]));
+                    model.play(name, [call, Answer::text(FINAL_TEXT)]);
+                }
+                return;
+            }
+            Kind::Compacted => {
+                // Long enough for the spans of its beginning to be written meanwhile.
+                let call = Answer::call("execute", &self.shell("a", ["", "; sleep 1.3"]));
+                model.play(&self.id, [call, Answer::text(FINAL_TEXT), Answer::text(SUMMARY)]);
+                return;
+            }
         }
-        let shell = |tool: &str, before: &str| json!({"command": format!("{before}echo {} >> ledger", self.line(tool))});
         let edit = json!({"files": [{"path": self.file(), "edits": [
             {"old_text": "end\n", "new_text": format!("{}\nend\n", self.line("c"))}]}]});
-        let both = Answer::call("execute", &shell("a", ""))
-            .and_call("execute", &shell("b", "sleep 0.3; "));
+        let both = Answer::call("execute", &self.shell("a", ["", ""]))
+            .and_call("execute", &self.shell("b", ["sleep 0.3; ", ""]));
         model.play(&self.id, [both, Answer::call("edit_files", &edit), Answer::text(FINAL_TEXT)]);
     }
 
@@ -86,16 +142,22 @@ impl Turn {
     pub fn breaches(&self, root: &Path, messages: &[Value]) -> Result<Vec<String>> {
         let mut breaches = Vec::new();
         let ledger = std::fs::read_to_string(root.join("ledger")).unwrap_or_default();
-        let commands: &[&str] = if self.family { &AGENTS } else { &["a", "b"] };
-        for tool in commands {
+        for tool in self.commands() {
             let count = ledger.lines().filter(|line| *line == self.line(tool)).count();
             if count != 1 {
                 breaches.push(format!("command {tool} ran {count} times"));
             }
         }
-        if self.family {
-            breaches.extend(self.family_breaches(messages));
-            return Ok(breaches);
+        match self.kind {
+            Kind::Plain => {}
+            Kind::Family => {
+                breaches.extend(self.family_breaches(messages));
+                return Ok(breaches);
+            }
+            Kind::Edited | Kind::Compacted => {
+                breaches.extend(self.changed_breaches(messages));
+                return Ok(breaches);
+            }
         }
         let edited =
             std::fs::read_to_string(root.join(self.file())).context("the edited file is gone")?;
@@ -136,6 +198,33 @@ impl Turn {
         }
         breaches.retain(|breach| !is_excused(breach));
         Ok((breaches, errors.len()))
+    }
+
+    /// What is not as promised in a history that was changed: one branch with the other text, or one
+    /// mark behind everything that was said.
+    fn changed_breaches(&self, messages: &[Value]) -> Vec<String> {
+        let mut breaches = Vec::new();
+        let parts = || messages.iter().filter_map(|m| m["content"].as_array()).flatten();
+        let kinds: Vec<&str> = parts().filter_map(|part| part["type"].as_str()).collect();
+        let mut due = vec!["text", "tool_call", "tool_result", "text"];
+        if self.kind == Kind::Compacted {
+            due.extend(["notice", "compaction"]);
+        }
+        if kinds != due {
+            breaches.push(format!("the history is {kinds:?}"));
+        }
+        let asked = if self.kind == Kind::Edited { self.reworded() } else { self.text() };
+        let said = [(0, asked.as_str()), (3, FINAL_TEXT)];
+        let said = said.map(|(at, due)| (parts().nth(at).map(|part| &part["text"]), due));
+        for (text, due) in said {
+            if text.is_none_or(|text| text != due) {
+                breaches.push(format!("{text:?} stands for {due:?}"));
+            }
+        }
+        if parts().any(|part| part["is_error"] == true) {
+            breaches.push("a command failed".to_owned());
+        }
+        breaches
     }
 
     /// What is not as promised in the parent's history: three reports, each of work that was done.

@@ -1,6 +1,7 @@
 //! Nobody who uses a deployment has to know which server does what.
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::api::Api;
 use tests::deployment::{Deployment, Plan};
@@ -90,6 +91,42 @@ async fn a_preview_is_seen_at_every_server_while_it_grows() -> Result<()> {
         let state = far.until_rest().await?;
         let said = state.history().last().map(|last| prose(&last.content)).unwrap_or_default();
         ensure!(said.starts_with("0 1 2") && said.trim_end().ends_with("59"), "{said}");
+    }
+    Ok(())
+}
+
+/// Elsewhere a relay was dialled in the loop that served viewers, and one that broke stayed away. Here
+/// the server that speaks is paused: nobody at the other one waits for it, and then all of it comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_cannot_be_dialled_holds_nobody_up_and_is_opened_again() -> Result<()> {
+    // Neither the lease nor the links end meanwhile.
+    let Some(deployment) = Deployment::start(Plan::quick(60)).await? else { return Ok(()) };
+    let long: String = (0..400).map(|n| format!("{n} ")).collect();
+    let scenario = json!({"pace_ms": 20, "turns": [
+        {"match": "talk", "steps": [[{"say": long}]]},
+        {"match": "short", "steps": [[{"say": "Yes."}]]},
+    ]});
+    deployment.scripted(&scenario).await?;
+    let [speaking, other] = &deployment.servers[..] else { anyhow::bail!("there are two") };
+    let chat = begin(&speaking.api, None, "talk").await?;
+    let mut early = ChatStream::open(&other.api, &chat).await?;
+    let grows = |state: &controlplane::chat::client::ClientState| {
+        state.preview.values().any(|part| part.text.contains("1 2"))
+    };
+    early.until("the preview is relayed", grows).await.with_context(|| deployment.logs())?;
+    let second = begin(&speaking.api, None, "talk").await?;
+    speaking.signal(Signal::SIGSTOP)?;
+    // Of the one chat there is a relay that fell silent; of the other, none could be dialled.
+    let mut late = ChatStream::open(&other.api, &second).await?;
+    late.until("who comes now is told what is stored", |state| state.ready).await?;
+    let beside = begin(&other.api, None, "short").await?;
+    ChatStream::open(&other.api, &beside).await?.until_rest().await?;
+    speaking.signal(Signal::SIGCONT)?;
+    late.until("the relay is opened", grows).await.with_context(|| deployment.logs())?;
+    for stream in [&mut early, &mut late] {
+        let state = stream.until_rest().await.with_context(|| deployment.logs())?;
+        let said = state.history().last().map(|last| prose(&last.content)).unwrap_or_default();
+        ensure!(said.trim_end() == long.trim_end(), "{said}");
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ use shared::fault::{Access, Denial, Disk, Fate};
 use tokio::sync::oneshot;
 
 use crate::disk::Disks;
+use crate::points::SELDOM;
 use crate::profile::Profile;
 
 /// What a task waits for.
@@ -325,7 +326,8 @@ impl Simulation for Director {
 
     fn rarely(&self, name: &'static str) -> bool {
         let mut state = self.lock();
-        let fires = state.fires(name, 0.12);
+        let chance = if SELDOM.contains(&name) { 0.5 } else { 0.12 };
+        let fires = state.fires(name, chance);
         if fires {
             state.note(|| format!("rarely {name}"));
         }

@@ -19,6 +19,7 @@ mod oracle;
 mod people;
 mod points;
 mod profile;
+mod relays;
 mod run;
 mod time;
 mod viewer;

@@ -54,3 +54,12 @@ pub const POINTS: [&str; 50] = [
     "w6 result",
     "watch: looks for nothing",
 ];
+
+/// Rare paths at places that a world seldom comes to: each other time, so that they are seen at all.
+pub const SELDOM: [&str; 5] = [
+    "records: full at an end",
+    "records: lazy one lost",
+    "runner: operations read again",
+    "tools: acknowledgement not noted",
+    "tools: not acknowledged",
+];

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use controlplane::chat::client::ClientState;
 use controlplane::chat::event::{ChatEvent, MessageView};
+use controlplane::chat::hub::Hub;
 use controlplane::chat::stream::Streams;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -22,6 +23,8 @@ pub type Doors = watch::Sender<Vec<Option<Door>>>;
 #[derive(Clone)]
 pub struct Door {
     pub streams: Streams,
+    /// What it says while it drives a chat.
+    pub hub: Hub,
     /// Cancelled when it dies.
     pub gone: CancellationToken,
 }

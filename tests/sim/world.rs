@@ -30,6 +30,7 @@ use crate::model::Model;
 use crate::oracle::{self, Oracle};
 use crate::people::{People, Said};
 use crate::profile::Profile;
+use crate::relays::Relays;
 use crate::time::{WorldClock, WorldIds};
 use crate::viewer::{Door, Doors, Viewer};
 
@@ -396,10 +397,16 @@ impl World {
             lease: controlplane::chat::worker::LEASE,
             lifecycle: lifecycle.clone(),
         });
-        let Engine { chats, streams, hints, worker, recording, .. } = engine;
+        let Engine { chats, streams, hints, hub, worker, recording, .. } = engine;
+        if self.replicas.len() > 1 {
+            let drawn = (at, self.seed ^ self.started);
+            let (doors, director) = (self.doors.subscribe(), self.director.clone());
+            let relays = Relays::new(drawn, hub.clone(), doors, director, lifecycle.clone());
+            streams.relay_through(Arc::new(relays));
+        }
         lifecycle.spawn_vital("chat worker", worker.run(lifecycle.soft()));
         lifecycle.spawn_serving("traces", recording.run(lifecycle.hard()));
-        let door = Door { streams, gone: lifecycle.hard() };
+        let door = Door { streams, hub, gone: lifecycle.hard() };
         self.doors.send_modify(|doors| doors[at] = Some(door));
         self.replicas[at] = Some(Replica { chats, hints, lifecycle });
     }

@@ -74,6 +74,35 @@ on_both! {
         }
     }
 
+    async fn a_thousand_requests_that_fail_leave_every_connection_free(scene: &Scene) {
+        let (chat, fence) = scene.owned_chat().await;
+        let stale = controlplane::store::chats::WorkerFence { attempt: fence.attempt + 1, ..fence };
+        for _ in 0..20 {
+            let mut tasks = JoinSet::new();
+            for nth in 0..50 {
+                let (store, nobody, chat) = (scene.store.clone(), scene.ids.id(), chat.id);
+                tasks.spawn(async move {
+                    let send = SendMessage {
+                        message: said("hello"),
+                        busy: Busy::Queue,
+                        claim: None,
+                        key: None,
+                    };
+                    match nth % 3 {
+                        0 => store.chats.send(nobody, &send).await.is_err(),
+                        1 => store.chats.record_attempt(chat, &stale).await.is_err(),
+                        _ => store.chats.commit_step(chat, &stale, &answer("no"), &[]).await.is_err(),
+                    }
+                });
+            }
+            assert!(tasks.join_all().await.into_iter().all(|failed| failed));
+        }
+        // More at once than there are connections, and the right fence is still good.
+        let reads = (0..64).map(|_| scene.store.chats.head(chat.id));
+        futures_util::future::try_join_all(reads).await.unwrap();
+        scene.store.chats.commit_step(chat.id, &fence, &answer("yes"), &[]).await.unwrap();
+    }
+
     async fn eight_workers_claim_every_chat_once(scene: &Scene) {
         for _ in 0..60 {
             scene.chat().await;

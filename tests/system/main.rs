@@ -1,5 +1,6 @@
 //! The whole product, a story per file. Each starts both programs and plays a scripted model.
 
+mod benchmarks;
 mod clock;
 mod cut;
 mod daemon;

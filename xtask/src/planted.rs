@@ -26,7 +26,7 @@ struct Bug {
 const SIM: &[&str] = &["-p", "tests", "--test", "sim"];
 const SIM_TEST: &str = "whatever_goes_wrong_nothing_is_lost_and_nothing_runs_twice";
 
-const BUGS: [Bug; 13] = [
+const BUGS: [Bug; 14] = [
     Bug { name: "01-ack-before-commit", target: SIM, test: SIM_TEST },
     Bug { name: "02-intent-after-dispatch", target: SIM, test: SIM_TEST },
     Bug {
@@ -79,6 +79,11 @@ const BUGS: [Bug; 13] = [
         name: "13-viewer-without-bound",
         target: &["-p", "controlplane", "--lib"],
         test: "a_viewer_that_never_reads_is_given_up_and_a_slow_one_is_not",
+    },
+    Bug {
+        name: "14-redirect-followed",
+        target: &["-p", "controlplane", "--lib"],
+        test: "b91_statuses_are_classified_and_pauses_are_sane",
     },
 ];
 
