@@ -1,9 +1,13 @@
 //! Where the groups of a workspace may be made, and which means that gives.
 
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 use serde::Serialize;
 use shared::ids::ProcessId;
 
@@ -18,9 +22,16 @@ const PREFIX: &str = "holdfast-";
 const SUBGROUP: &str = "agentd";
 /// What gives limits.
 const CONTROLLERS: [&str; 3] = ["pids", "memory", "cpu"];
-/// Empty directories of other workspaces that are older are removed: their daemon was killed and
-/// its state directory never used again.
-const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Directories of other workspaces that are older and that no daemon has locked are removed, as far
+/// as they are empty: their daemon was killed and its state directory never used again. A daemon of
+/// an earlier version locks nothing and must have had the time to fill its own.
+const ABANDONED_AFTER: Duration = Duration::from_secs(10 * 60);
+/// The same where directories cannot be locked.
+const ABANDONED_UNLOCKED_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Directories that one start removes: a start is to be quick, and there may be thousands.
+const ABANDONED_MAX: usize = 32;
+/// Times that a directory is made which somebody else removes at the same moment.
+const MAKE_TRIES: usize = 10;
 
 /// Removes the groups of the workspace whose processes are kept in `dir`, unless something is in
 /// them; whether they are gone. For who has ended a workspace for good.
@@ -43,6 +54,8 @@ pub(in crate::process) struct Ground {
     may_kill: bool,
     legacy: Vec<(String, PathBuf)>,
     containment: Containment,
+    /// The directories, locked: other daemons see that they are in use, however empty.
+    marks: Vec<OwnedFd>,
 }
 
 /// Which means the machine gives, for people.
@@ -91,7 +104,8 @@ impl Ground {
             for (controller, own) in found.legacy {
                 remove_abandoned(&own);
                 let path = own.join(&name);
-                if is_made(&path) {
+                if let Some(mark) = make(&path) {
+                    ground.marks.push(mark);
                     // Children count towards their parent; kernels before 5.11 have to be told.
                     let _ = write(&path.join("memory.use_hierarchy"), "1");
                     group::limit_legacy(&controller, &path, &ground.containment.workspace);
@@ -106,9 +120,8 @@ impl Ground {
         let base = base(own);
         remove_abandoned(&base);
         let path = base.join(name);
-        if !is_made(&path) {
-            return;
-        }
+        let Some(mark) = make(&path) else { return };
+        self.marks.push(mark);
         // A group with processes of its own may not hand out controllers, except the root.
         let is_root = !base.join("cgroup.type").exists();
         if is_root || base != own.own {
@@ -228,11 +241,28 @@ fn base(own: &OwnDirectory) -> PathBuf {
     parent.unwrap_or(&own.own).to_owned()
 }
 
-fn is_made(path: &Path) -> bool {
-    match fs::create_dir(path) {
-        Ok(()) => true,
-        Err(error) => error.kind() == std::io::ErrorKind::AlreadyExists,
+/// Makes a directory, or takes the one that is there, and marks it as one in use for as long as the
+/// descriptor lives. None: there may be none.
+fn make(path: &Path) -> Option<OwnedFd> {
+    for _ in 0..MAKE_TRIES {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return None,
+            _ => {}
+        }
+        let Ok(dir) = open(path) else { continue };
+        // Waits for somebody who is just removing it. Where there are no locks its age protects it.
+        let _ = flock(&dir, FlockOperation::LockShared);
+        let is_there = Some(fs::metadata(path).ok().map(|meta| meta.ino()))
+            == rustix::fs::fstat(&dir).ok().map(|stat| Some(stat.st_ino));
+        if is_there {
+            return Some(dir);
+        }
     }
+    None
+}
+
+fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Hands the controllers on to the groups below `path`; whether those that matter are.
@@ -256,16 +286,29 @@ fn controllers(path: &Path, file: &str) -> Vec<String> {
 fn remove_abandoned(base: &Path) {
     #[expect(clippy::disallowed_methods, reason = "compared with the times of the file system")]
     let now = SystemTime::now();
-    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-        if !is_ours {
-            continue;
-        }
-        let made = entry.metadata().and_then(|meta| meta.modified());
-        let age = made.ok().and_then(|made| now.duration_since(made).ok());
-        if age.is_some_and(|age| age > ABANDONED_AFTER) {
-            remove_tree(&entry.path());
-        }
+    let entries = fs::read_dir(base).into_iter().flatten().flatten();
+    let ours = entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)));
+    let abandoned = ours.filter_map(|entry| {
+        let age = now.duration_since(entry.metadata().ok()?.modified().ok()?).ok()?;
+        let lock = abandoned(&entry.path(), age)?;
+        Some((entry.path(), lock))
+    });
+    for (path, _lock) in abandoned.take(ABANDONED_MAX) {
+        remove_tree(&path);
+    }
+}
+
+/// The lock of a directory that nobody uses.
+fn abandoned(path: &Path, age: Duration) -> Option<OwnedFd> {
+    if age <= ABANDONED_AFTER {
+        return None;
+    }
+    let dir = open(path).ok()?;
+    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Some(dir),
+        Err(Errno::WOULDBLOCK) => None,
+        Err(_) => (age > ABANDONED_UNLOCKED_AFTER).then_some(dir),
     }
 }
 
@@ -280,4 +323,32 @@ pub(super) fn remove_tree(path: &Path) {
         }
     }
     let _ = fs::remove_dir(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a directory of the disk: what locks and names do is the same there.
+    #[test]
+    fn what_a_daemon_uses_is_not_abandoned_and_what_none_uses_is() {
+        let base = tempfile::tempdir().unwrap();
+        let (used, unused) = (base.path().join("holdfast-a"), base.path().join("holdfast-b"));
+        let mark = make(&used).unwrap();
+        drop(make(&unused).unwrap());
+        let young = ABANDONED_AFTER;
+        let old = young + Duration::from_secs(1);
+        assert!(abandoned(&unused, young).is_none(), "it may be about to be filled");
+        assert!(abandoned(&unused, old).is_some());
+        assert!(abandoned(&used, ABANDONED_UNLOCKED_AFTER * 2).is_none(), "however long it idles");
+        let again = make(&used).unwrap();
+        drop(mark);
+        assert!(abandoned(&used, old).is_none(), "the next daemon of the workspace has it");
+        drop(again);
+        let lock = abandoned(&used, old).unwrap();
+        remove_tree(&used);
+        drop(lock);
+        assert!(make(&used).is_some(), "and is made anew");
+        assert!(used.exists());
+    }
 }
