@@ -245,7 +245,7 @@ impl Viewing {
         drop(ahead.await);
         let session = Arc::clone(&self.session);
         let (screen, bytes) =
-            self.session.lifecycle.blocking("pty.skip", move || session.live.screen(0)).await?;
+            self.session.lifecycle.blocking("pty.skip", move || session.live.screen_anew()).await;
         answer.item(&PtyItem::Dropped { from: self.offset, to: screen.offset }).await?;
         answer.item_with(&PtyItem::Screen { screen }, bytes.into()).await?;
         (self.offset, self.told_size) = (screen.offset, Some(screen.size));

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::live::Fed;
 
 /// Of the emulator's written form.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Largest file that is read: two screens of a million cells with a look each.
 const FILE_MAX_BYTES: u64 = 256 * 1024 * 1024;
 const HASH_BYTES: usize = 32;

@@ -119,14 +119,20 @@ impl Live {
     /// The screen as bytes for a viewer, with up to `lines` above it. Blocks.
     pub(super) fn screen(&self, lines: u32) -> io::Result<(PtyScreen, Vec<u8>)> {
         let Fed { emulator, offset, .. } = self.lock().screen.clone();
-        let bytes = if lines == 0 {
-            emulator.formatted()
+        let lines = usize::try_from(lines).unwrap_or(usize::MAX);
+        let bytes = if lines <= emulator.scrollback().len() {
+            emulator.formatted_below(&emulator, lines)
         } else {
-            let lines = usize::try_from(lines).unwrap_or(usize::MAX);
             emulator.formatted_below(&self.history(offset, lines)?.emulator, lines)
         };
-        let screen = PtyScreen { offset, size: emulator.size(), len: bytes.len() as u64 };
-        Ok((screen, bytes))
+        Ok((described(&emulator, offset, &bytes), bytes))
+    }
+
+    /// The screen for a viewer that is given a new one, with what comes back to it when it grows.
+    pub(super) fn screen_anew(&self) -> (PtyScreen, Vec<u8>) {
+        let Fed { emulator, offset, .. } = self.lock().screen.clone();
+        let bytes = emulator.formatted_below(&emulator, emulator.scrollback().len());
+        (described(&emulator, offset, &bytes), bytes)
     }
 
     /// What has left the screen at its top by `to`: read again from the log, so that it costs
@@ -192,6 +198,10 @@ impl Fed {
         let next = sizes.due(applied, *offset, |size| emulator.resize(size));
         next.map_or(u64::MAX, |next| next.saturating_sub(*offset))
     }
+}
+
+fn described(emulator: &Emulator, offset: u64, bytes: &[u8]) -> PtyScreen {
+    PtyScreen { offset, size: emulator.size(), len: bytes.len() as u64 }
 }
 
 /// Feeds the next run of the log, which ends at `to` at the latest, with the size it was written

@@ -167,7 +167,8 @@ pub fn request(pty_id: PtyId, viewer: &str, write: WriteWish) -> AttachPty {
     AttachPty {
         pty_id,
         viewer: viewer.to_owned(),
-        from: AttachFrom::Screen { scrollback_lines: 0 },
+        // What comes back when the terminal grows, at least.
+        from: AttachFrom::Screen { scrollback_lines: 64 },
         write,
         size: None,
         skip_behind_bytes: None,

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::cell::{Cell, Row, Style};
 use super::charset::Charsets;
 
+/// Rows that have left a screen at its top and come back when there is room again. More would cost
+/// every terminal memory for windows that hardly grow so much.
+pub(super) const RETURNING_MAX: usize = 64;
+
 /// Where the next character goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cursor {
@@ -35,11 +39,12 @@ pub(super) struct Grid {
     /// First and last row of the part that scrolls.
     pub(super) top: u16,
     pub(super) bottom: u16,
-    /// Rows that have left at the top; most there may be. Not written down.
-    #[serde(skip)]
+    /// Rows that have left at the top, oldest first.
     scrollback: VecDeque<Row>,
-    #[serde(skip)]
+    /// Most of them that there may be.
     scrollback_max: usize,
+    /// They are for people who look back, and stay when a program resets its terminal.
+    is_history: bool,
 }
 
 impl Grid {
@@ -54,7 +59,13 @@ impl Grid {
             bottom: rows.saturating_sub(1),
             scrollback: VecDeque::new(),
             scrollback_max: 0,
+            is_history: false,
         }
+    }
+
+    /// A grid whose rows come back.
+    pub(super) fn returning(cols: u16, rows: u16) -> Self {
+        Self { scrollback_max: RETURNING_MAX, ..Self::new(cols, rows) }
     }
 
     /// Whether it was written down whole: what is read back may be damaged.
@@ -67,6 +78,7 @@ impl Grid {
             && self.cursor.col < self.cols
             && self.top <= self.bottom
             && self.bottom < self.rows
+            && self.scrollback.len() <= self.scrollback_max
     }
 
     pub(super) const fn cols(&self) -> u16 {
@@ -81,17 +93,22 @@ impl Grid {
         self.lines.iter()
     }
 
-    pub(super) fn keep_scrollback(&mut self, max: usize) {
-        self.scrollback_max = max;
+    /// Keeps up to `max` rows for people who look back.
+    pub(super) fn keep_history(&mut self, max: usize) {
+        (self.scrollback_max, self.is_history) = (max, true);
     }
 
     pub(super) const fn scrollback(&self) -> &VecDeque<Row> {
         &self.scrollback
     }
 
-    /// Goes on with what another one has kept.
-    pub(super) fn take_scrollback_of(&mut self, other: Self) {
-        (self.scrollback, self.scrollback_max) = (other.scrollback, other.scrollback_max);
+    /// Goes on after a reset with what `other` has kept for people who look back. What would only
+    /// come back with more room is gone, as it is in every viewer's terminal.
+    pub(super) fn take_history_of(&mut self, other: Self) {
+        if other.is_history {
+            (self.scrollback_max, self.is_history) = (other.scrollback_max, true);
+            self.scrollback = other.scrollback;
+        }
     }
 
     pub(super) fn forget_scrollback(&mut self) {
@@ -159,16 +176,10 @@ impl Grid {
     pub(super) fn remove_lines(&mut self, from: u16, count: u16, style: Style, is_kept: bool) {
         let count = count.min(self.bottom + 1 - from);
         for _ in 0..count {
-            let mut new = Row::default();
-            match self.lines.remove(usize::from(from)) {
-                Some(line) if is_kept && self.scrollback_max > 0 => self.keep(line),
-                // What it has allocated serves the new row.
-                Some(line) => {
-                    new = line;
-                    new.clear();
-                }
-                None => {}
-            }
+            let gone = self.lines.remove(usize::from(from)).unwrap_or_default();
+            let mut new = if is_kept { self.keep(gone) } else { gone };
+            // What it has allocated serves the new row.
+            new.clear();
             if style != Style::default() {
                 new.erase(0, self.cols, style);
             }
@@ -185,12 +196,19 @@ impl Grid {
         }
     }
 
-    fn keep(&mut self, mut line: Row) {
-        if self.scrollback.len() >= self.scrollback_max {
-            self.scrollback.pop_front();
+    /// Puts a row above the screen. Gives back one that is not needed any more.
+    fn keep(&mut self, mut line: Row) -> Row {
+        if self.scrollback_max == 0 {
+            return line;
         }
-        line.trim();
+        let is_full = self.scrollback.len() >= self.scrollback_max;
+        let spare = if is_full { self.scrollback.pop_front() } else { None };
+        // A few rows take turns; of thousands each keeps no more than it needs.
+        if self.is_history {
+            line.trim();
+        }
         self.scrollback.push_back(line);
+        spare.unwrap_or_default()
     }
 
     pub(super) fn erase_rows(&mut self, from: u16, to: u16, style: Style) {
@@ -203,7 +221,9 @@ impl Grid {
     }
 
     /// Another size. Rows are cut or go on blank; what is above the cursor leaves at the top when
-    /// there is no room. Nothing is wrapped anew: programs draw anew themselves.
+    /// there is no room, and comes back when there is room and nothing stands below the cursor's row:
+    /// so does xterm.js, in which people look at it. Nothing is wrapped anew: programs draw anew
+    /// themselves.
     pub(super) fn resize(&mut self, cols: u16, rows: u16) {
         if cols < self.cols {
             for line in &mut self.lines {
@@ -217,13 +237,22 @@ impl Grid {
             if below > 0 {
                 self.lines.pop_back();
             } else {
-                let gone = self.lines.pop_front();
-                if let (Some(line), true) = (gone, self.scrollback_max > 0) {
-                    self.keep(line);
-                }
+                let gone = self.lines.pop_front().unwrap_or_default();
+                self.keep(gone);
                 self.cursor.row = self.cursor.row.saturating_sub(1);
                 self.saved.cursor.row = self.saved.cursor.row.saturating_sub(1);
             }
+        }
+        let is_at_end = self.lines.len() == usize::from(self.cursor.row) + 1;
+        while is_at_end && self.lines.len() < usize::from(rows) {
+            let Some(mut line) = self.scrollback.pop_back() else { break };
+            if line.used() > cols {
+                line.cut(cols);
+                line.is_wrapped = false;
+            }
+            self.lines.push_front(line);
+            self.cursor.row += 1;
+            self.saved.cursor.row += 1;
         }
         self.lines.resize_with(usize::from(rows), Row::default);
         (self.cols, self.rows) = (cols, rows);

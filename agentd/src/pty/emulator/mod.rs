@@ -11,7 +11,8 @@
 //! started again goes on from there. `docs/design/011-pty.md` says why it is our own.
 //!
 //! Bounded: two screens of at most 1,000 × 1,000 cells, a sequence of at most 4 KiB, a title of at
-//! most 256 characters, and as many lines of scrollback as its maker wants.
+//! most 256 characters, and 64 rows that have left the screen and come back when it grows, or as many
+//! lines of scrollback as its maker wants.
 
 mod cell;
 mod charset;
@@ -50,7 +51,7 @@ impl Emulator {
     /// Keeps up to `lines` lines that leave the main screen at its top.
     #[must_use]
     pub fn with_scrollback(mut self, lines: usize) -> Self {
-        self.screen.main.keep_scrollback(lines);
+        self.screen.main.keep_history(lines);
         self
     }
 
@@ -97,8 +98,9 @@ impl Emulator {
         self.screen.shown().lines()
     }
 
-    /// Lines that have left the main screen at its top, oldest first.
-    pub fn scrollback(&self) -> impl Iterator<Item = &Row> {
+    /// Lines that have left the main screen at its top, oldest first: without
+    /// [`with_scrollback`](Self::with_scrollback) a few.
+    pub fn scrollback(&self) -> impl ExactSizeIterator<Item = &Row> {
         self.screen.main.scrollback().iter()
     }
 

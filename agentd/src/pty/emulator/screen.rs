@@ -82,7 +82,7 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn new(cols: u16, rows: u16) -> Self {
         Self {
-            main: Grid::new(cols, rows),
+            main: Grid::returning(cols, rows),
             alternate: None,
             style: Style::default(),
             charsets: Charsets::default(),
@@ -318,7 +318,7 @@ impl Screen {
     pub(super) fn reset(&mut self) {
         let new = Self::new(self.main.cols(), self.main.rows());
         let before = std::mem::replace(self, new);
-        self.main.take_scrollback_of(before.main);
+        self.main.take_history_of(before.main);
     }
 
     /// `ESC [ ! p`: switches and looks, not the content.

@@ -87,6 +87,54 @@ fn what_leaves_at_the_top_is_kept_up_to_the_limit_and_only_of_the_main_screen() 
     assert_eq!(kept(&shown), ["7", "8"], "and a viewer is given them");
 }
 
+/// The same file is checked against xterm.js (`web/src/lib/terminal/resize.test.ts`).
+#[test]
+fn a_window_that_changes_shows_what_xterm_js_shows() {
+    #[derive(serde::Deserialize)]
+    struct Case {
+        name: String,
+        cols: i64,
+        rows: i64,
+        steps: Vec<Step>,
+        lines: Vec<String>,
+        cursor: (u16, u16),
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Step {
+        Output(String),
+        Size(i64, i64),
+    }
+    let cases: Vec<Case> = serde_json::from_str(include_str!("resizes.json")).unwrap();
+    for Case { name, cols, rows, steps, lines, cursor } in cases {
+        let mut emulator = Emulator::new(size(cols, rows));
+        for step in steps {
+            match step {
+                Step::Output(text) => emulator.feed(text.as_bytes()),
+                Step::Size(cols, rows) => emulator.resize(size(cols, rows)),
+            }
+            // Also what comes back is written down, and given to a viewer.
+            emulator = shared::wire::decode(&shared::wire::encode(&emulator)).unwrap();
+            let mut shown = Emulator::new(emulator.size());
+            shown.feed(&emulator.formatted_below(&emulator, emulator.scrollback().len()));
+            assert!(shown.scrollback().eq(emulator.scrollback()), "{name}");
+        }
+        assert_eq!((texts(&emulator), emulator.cursor()), (lines, cursor), "{name}");
+    }
+}
+
+#[test]
+fn few_rows_come_back_and_those_of_a_look_back_stay_at_a_reset() {
+    let mut emulator = fed(10, 2, "x\r\n".repeat(1_000).as_bytes());
+    assert_eq!(emulator.scrollback().len(), grid::RETURNING_MAX);
+    emulator.feed(b"\x1bc");
+    assert_eq!(emulator.scrollback().len(), 0);
+    let mut history = Emulator::new(size(10, 2)).with_scrollback(100);
+    history.feed("x\r\n".repeat(9).as_bytes());
+    history.feed(b"\x1bc");
+    assert_eq!(history.scrollback().len(), 8);
+}
+
 #[test]
 fn a_run_of_text_is_the_same_as_its_characters_one_by_one() {
     let text: Vec<u8> = (0..200_u8).map(|n| b' ' + n % 95).collect();
