@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use shared::testing::bad_input::BadInput;
 use shared::testing::trials;
-use tests::api::Api;
+use tests::api::{Api, PATIENCE};
 use tests::programs::rss_mib;
 use tests::pty::{Came, PtyViewer, open_pty};
 use tests::world::World;
@@ -264,6 +264,121 @@ async fn a_viewer_that_is_behind_is_given_a_new_screen_and_told_what_it_missed()
     println!("a viewer behind: {got} bytes shown, {dropped} skipped");
     assert!(dropped > 1_000_000, "{dropped} bytes were skipped");
     close_all(api, &workspace).await
+}
+
+/// How many watch a terminal: asked until it is as wanted, since nobody is told when one has gone.
+async fn until_viewers(api: &Api, at: &str, wanted: u64) -> Result<()> {
+    let asking = async {
+        loop {
+            let pty = api.get(at).await?;
+            if pty["viewers"] == wanted {
+                return Ok::<_, anyhow::Error>(());
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.context("the viewers stay")?
+}
+
+/// A line and what it makes the shell say, again and again.
+async fn type_on(viewer: &mut PtyViewer, typed: &mut u64) -> Result<()> {
+    loop {
+        *typed += 1;
+        viewer.type_text(&format!("echo key-$((0 + {typed}))-\r")).await?;
+        viewer.shows(&format!("key-{typed}-")).await?;
+    }
+}
+
+#[tokio::test]
+async fn b35_a_viewer_that_reads_nothing_is_closed_with_its_offset_and_harms_nobody() -> Result<()>
+{
+    let (world, workspace) = world().await?;
+    let api = world.api();
+    let mut rows = Rows::new();
+    let pty = open_pty(api, &workspace, QUIET).await?;
+    let at = format!("/workspaces/{workspace}/ptys/{pty}");
+    // Nothing is skipped for it, so it is owed more than all windows on the way can hold.
+    let query = format!("viewer=slow&offset=0&behind={}", 1_u64 << 40);
+    let mut slow = PtyViewer::open(api, &workspace, &pty, &query).await?;
+    let mut fast = PtyViewer::open(api, &workspace, &pty, "write=if_free&viewer=fast").await?;
+    fast.type_text("seq 1 3000000; echo flood-$((1 + 1))\r").await?;
+    let shown = fast.shows("flood-2").await;
+    rows.fact("B35 others see everything", shown.is_ok(), &format!("{shown:?}"));
+    let mut typed = 0;
+    let ended = tokio::select! {
+        typing = type_on(&mut fast, &mut typed) => typing,
+        gone = until_viewers(api, &at, 1) => gone,
+    };
+    rows.fact("B35 others go on meanwhile", ended.is_ok(), &format!("{ended:?}"));
+    // It reads at last: what was on its way, and why there is no more.
+    let (code, reason) = slow.closed().await?;
+    rows.fact("B35 closed", code == 4008, &format!("{code} {reason}"));
+    let offset = reason.strip_prefix("slow_consumer ").and_then(|text| text.parse::<usize>().ok());
+    let Some(offset) = offset else { anyhow::bail!("no offset in {code} {reason:?}") };
+    rows.fact(
+        "B35 with an offset that it has reached",
+        offset > 0 && offset <= slow.output.len(),
+        &format!("{offset} of {}", slow.output.len()),
+    );
+
+    let query = format!("viewer=slow&offset={offset}&behind={}", 1_u64 << 40);
+    let mut again = PtyViewer::open(api, &workspace, &pty, &query).await?;
+    fast.type_text("echo the-end-$((1 + 1))\r").await?;
+    fast.shows("the-end-2").await?;
+    again.shows("the-end-2").await?;
+    let mut whole = slow.output[..offset].to_vec();
+    whole.extend_from_slice(&again.output);
+    let mut expected: Vec<u8> = Vec::new();
+    (1..=3_000_000).for_each(|n: u32| expected.extend_from_slice(format!("{n}\r\n").as_bytes()));
+    expected.extend_from_slice(b"flood-2\r\n");
+    let is_whole = whole.starts_with(&expected);
+    rows.fact("B35 nothing is missing and nothing twice", is_whole, "other bytes");
+    println!(
+        "B35: a viewer that reads nothing was closed with 4008 at {offset} of {} bytes and told so; another \
+         typed {typed} lines meanwhile",
+        whole.len()
+    );
+    close_all(api, &workspace).await?;
+    rows.report("B35");
+    Ok(())
+}
+
+/// The API gives a key its scopes for life; an operator may take them away in the database.
+#[tokio::test]
+async fn b34_a_terminal_is_closed_to_a_key_that_may_no_longer_look() -> Result<()> {
+    let (world, workspace) = world().await?;
+    let api = world.api();
+    let mut rows = Rows::new();
+    let pty = open_pty(api, &workspace, QUIET).await?;
+    let made = api.post("/api-keys", &json!({"name": "looks", "scopes": ["read"]})).await?;
+    let looks = Api::new(&world.programs.url(), made["key"].as_str().context("no key")?)?;
+    let mut viewer = PtyViewer::open(&looks, &workspace, &pty, "viewer=looks").await?;
+    let mut other = PtyViewer::open(api, &workspace, &pty, "write=if_free&viewer=other").await?;
+
+    let database = world.programs.home().join("server/holdfast.db");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", database.display())).await?;
+    let update = sqlx::query("UPDATE api_keys SET scopes = 'write' WHERE id = $1");
+    let updated = update.bind(made["id"].as_str()).execute(&pool).await?;
+    ensure!(updated.rows_affected() == 1);
+    pool.close().await;
+    let (code, reason) = viewer.closed().await?;
+    let found = (code, reason.as_str());
+    rows.fact(
+        "B34 a terminal, scope taken away",
+        found == (4403, "missing_scope"),
+        &format!("{found:?}"),
+    );
+    let refused = PtyViewer::refused(&looks, &workspace, &pty, "viewer=looks").await?;
+    rows.fact(
+        "B34 and so at its door",
+        refused == (403, "missing_scope".to_owned()),
+        &format!("{refused:?}"),
+    );
+    other.type_text("echo goes-$((1 + 1))\r").await?;
+    let shown = other.shows("goes-2").await;
+    rows.fact("B34 other viewers of the terminal go on", shown.is_ok(), &format!("{shown:?}"));
+    close_all(api, &workspace).await?;
+    rows.report("B34 terminals");
+    Ok(())
 }
 
 #[tokio::test]

@@ -173,9 +173,17 @@ impl Attached {
         // Nobody watches any more, however long the close frame takes to get through.
         outgoing.feed.end();
         close(&mut outgoing, ending).await;
+        let soft = outgoing.soft.clone();
         drop(outgoing);
         if is_orderly {
             let _ = tokio::time::timeout(CLOSE_PATIENCE, incoming.detach()).await;
+            return;
+        }
+        // The seat is held meanwhile: nobody has more of these than viewers.
+        tokio::select! {
+            () = incoming.outlast() => {}
+            () = tokio::time::sleep(CLOSE_PATIENCE) => {}
+            () = soft.cancelled() => {}
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
-use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
+use futures_util::{Stream, StreamExt};
 use shared::limits::PTY_INPUT_MAX_BYTES;
 use shared::protocol::pty::{PtySay, PtySize, WriteWish};
 use tokio::sync::mpsc;
@@ -28,8 +28,8 @@ const FRAMES_REST: Duration = Duration::from_secs(1);
 const FRAME_PAUSE: Duration = Duration::from_millis(5);
 
 /// The direction in.
-pub(super) struct Incoming {
-    pub(super) stream: SplitStream<WebSocket>,
+pub(super) struct Incoming<S = SplitStream<WebSocket>> {
+    pub(super) stream: S,
     pub(super) viewer: Arc<Viewer>,
     pub(super) replies: mpsc::Sender<PtyTold>,
     /// Whether the caller may change something.
@@ -49,11 +49,15 @@ pub(super) enum Voice {
     Exited,
 }
 
-impl Incoming {
+impl<S: Stream<Item = Result<Message, axum::Error>> + Unpin> Incoming<S> {
     /// Passes on until the viewer ends it.
     pub(super) async fn run(&mut self) -> Ending {
         loop {
             let step = tokio::select! {
+                // A phase is entered before the viewer is told of it, so what it says to that is heard
+                // in the new phase. The other way round it would be said to nobody, or be taken for
+                // something that was passed on over the last link.
+                biased;
                 phase = self.viewer.phase() => {
                     self.voice = match phase {
                         Phase::Attached(voice, taken) => Voice::Terminal(voice, taken),
@@ -74,6 +78,13 @@ impl Incoming {
         if let Voice::Terminal(voice, _) = self.voice {
             voice.detach().await;
         }
+    }
+
+    /// Passes over what the viewer still says, until it has gone: a socket that ends with something
+    /// unheard in it is reset, and what the viewer has not read yet is lost, the reason of the end too.
+    pub(super) async fn outlast(mut self) {
+        self.voice = Voice::None;
+        while let Some(Ok(_)) = self.stream.next().await {}
     }
 
     async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Ending> {
@@ -197,4 +208,49 @@ impl Incoming {
 fn not_attached(seq: Option<u64>) -> PtyTold {
     let detail = "the link to the workspace is lost; send it again after attached";
     PtyTold::refused(seq, Code::NotAttached, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::{IdSource, PtyId, SystemIds};
+    use shared::protocol::pty::{AttachFrom, AttachPty};
+
+    use super::*;
+
+    fn viewer() -> Arc<Viewer> {
+        let wish = AttachPty {
+            pty_id: (&SystemIds::new() as &dyn IdSource).id::<PtyId>(),
+            viewer: "a".to_owned(),
+            from: AttachFrom::Offset { offset: 0 },
+            write: WriteWish::IfFree,
+            size: None,
+            skip_behind_bytes: None,
+        };
+        Arc::new(Viewer::new(wish, Instant::now()))
+    }
+
+    /// Both are there at once when the viewer answers `attached` before this task is run again.
+    #[tokio::test]
+    async fn what_is_said_after_a_phase_was_told_is_heard_in_it() {
+        for _ in 0..64 {
+            let viewer = viewer();
+            viewer.enter(Phase::Exited);
+            let typed = Message::text(r#"{"type":"input","seq":1,"text":"x"}"#);
+            let (replies, mut replied) = mpsc::channel(1);
+            let mut incoming = Incoming {
+                stream: futures_util::stream::iter([Ok(typed)]),
+                viewer,
+                replies,
+                may_write: true,
+                voice: Voice::None,
+                counted_from: Instant::now(),
+                frames: 0,
+            };
+            incoming.run().await;
+            let Some(PtyTold::Refused { code, .. }) = replied.recv().await else {
+                panic!("no refusal")
+            };
+            assert_eq!(code, "exited", "not as if no phase had been entered");
+        }
+    }
 }

@@ -90,7 +90,7 @@ impl Viewer {
         }
     }
 
-    fn enter(&self, phase: Phase) {
+    pub(super) fn enter(&self, phase: Phase) {
         self.state().phase = Some(phase);
         self.phase_changed.notify_one();
     }

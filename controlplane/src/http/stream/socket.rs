@@ -49,6 +49,15 @@ pub async fn serve(app: App, socket: WebSocket, mut source: impl Source, access:
         }
     };
     let _ = tokio::time::timeout(CLOSE_PATIENCE, close).await;
+    // A socket that ends with something unheard in it is reset, and what the client has not read yet
+    // is lost, the reason of the end too.
+    let Socket { mut stream, soft, .. } = socket;
+    let outlast = async { while let Some(Ok(_)) = stream.next().await {} };
+    tokio::select! {
+        () = outlast => {}
+        () = tokio::time::sleep(CLOSE_PATIENCE) => {}
+        () = soft.cancelled() => {}
+    }
 }
 
 struct Socket {
