@@ -32,7 +32,7 @@ use crate::chat::worker::Worker;
 use crate::chat::workspace_tools::WorkspaceTools;
 use crate::chat::{Engine, EngineParts};
 use crate::fleet::{
-    CertificateAuthority, Directory, DirectoryParts, Door, Fleet, JoinTokens, ListenError,
+    CaError, CertificateAuthority, Directory, DirectoryParts, Door, Fleet, JoinTokens, ListenError,
     Listener, ListenerOptions, ListenerParts, Peers, PreviewRelays,
 };
 use crate::http::HttpState;
@@ -132,6 +132,9 @@ pub enum StartError {
     /// The master key cannot be used.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
+    /// Daemons cannot be served.
+    #[error("the certificate authority cannot be used")]
+    Authority(#[from] CaError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({what}): {reason}")]
     Listen {
@@ -212,9 +215,14 @@ impl App {
     ) -> Result<Self, StartError> {
         let Surroundings { lifecycle, clock, ids } = around;
         let url = database_url(&options);
+        // A key that cannot be used is found before the database is touched.
+        let key_file = master_key_file(&options);
+        if key_file.exists() {
+            SecretBox::open(&key_file)?;
+        }
         let store = Store::open(&url, Arc::clone(&clock), Arc::clone(&ids)).await?;
         store.chats.limit_running(options.running);
-        let secrets = SecretBox::open_or_create(&master_key_file(&options))?;
+        let secrets = SecretBox::open_or_create(&key_file)?;
         let fleet = Fleet::new(Arc::clone(&clock), Arc::clone(&ids));
         let client = LlmClient::new(Arc::clone(&clock))
             .map_err(|error| StartError::service("the model client", error))?;
@@ -287,8 +295,7 @@ impl App {
     pub async fn listen_for_daemons(&self) -> Result<(), StartError> {
         let now_ms = self.clock.now_ms();
         let ca = CertificateAuthority::open_or_create(&self.store.settings, &self.secrets, now_ms)
-            .await
-            .map_err(|error| StartError::service("the certificate authority", error))?;
+            .await?;
         let (pin, ca) = (ca.pin(), Arc::new(ca));
         let wanted = self.options.quic_listen;
         let refuse = |error: io::Error| StartError::listen("quic", wanted, &error);

@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::app::StartError;
+use crate::fleet::CaError;
 use crate::options::OptionErrors;
 use crate::store::StoreError;
 
@@ -72,7 +73,10 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
             StartError::Locked { .. } => LOCKED,
-            StartError::DataDir { .. } | StartError::MasterKey(_) => CONFIGURATION,
+            StartError::Authority(CaError::Store(_)) => UNAVAILABLE,
+            StartError::DataDir { .. } | StartError::MasterKey(_) | StartError::Authority(_) => {
+                CONFIGURATION
+            }
             StartError::Listen { kind: io::ErrorKind::PermissionDenied, .. } => NOT_ALLOWED,
             StartError::Listen { .. } | StartError::Database(_) => UNAVAILABLE,
             StartError::Service { .. } => FAILED,

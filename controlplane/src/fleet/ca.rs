@@ -56,6 +56,16 @@ pub enum CaError {
     /// The stored value is not a CA.
     #[error("the setting {SETTING} is damaged; restore it from a backup")]
     Damaged,
+    /// The stored key is not that of the stored certificate.
+    #[error(
+        "its certificate and its key do not belong together; restore the setting {SETTING} from a backup"
+    )]
+    OtherPair,
+    /// No daemon would trust it any more.
+    #[error(
+        "its certificate has expired; if the clock of this machine is right, the daemons have to join anew"
+    )]
+    Expired,
 }
 
 /// Why a signing request is refused.
@@ -102,13 +112,18 @@ impl CertificateAuthority {
             Some(stored) => stored,
             None => settings.set_once(SETTING, &make(secrets, now_ms)).await?,
         };
-        let stored: Stored = shared::wire::decode(&stored).map_err(|_| CaError::Damaged)?;
+        Self::of(&stored, secrets, now_ms)
+    }
+
+    fn of(stored: &[u8], secrets: &SecretBox, now_ms: i64) -> Result<Self, CaError> {
+        let stored: Stored = shared::wire::decode(stored).map_err(|_| CaError::Damaged)?;
         let key = secrets.unseal(&PLACE, &stored.sealed_key)?;
         let link_secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key);
         let link_secret = ring::hmac::sign(&link_secret, b"holdfast links, version 1");
         let key = PrivatePkcs8KeyDer::from(key.to_vec());
         let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
             .map_err(|_| CaError::Damaged)?;
+        check(&stored.certificate, &key, now_ms)?;
         let certificate = CertificateDer::from(stored.certificate);
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|_| CaError::Damaged)?;
         Ok(Self { certificate, issuer, link_secret })
@@ -219,6 +234,19 @@ impl DeviceRequest {
     }
 }
 
+/// Whether the pair can serve: found at the start, and not by the first daemon that is refused.
+fn check(certificate: &[u8], key: &KeyPair, now_ms: i64) -> Result<(), CaError> {
+    let parsed = x509_parser::parse_x509_certificate(certificate);
+    let (_, parsed) = parsed.map_err(|_| CaError::Damaged)?;
+    if parsed.public_key().raw != key.subject_public_key_info() {
+        return Err(CaError::OtherPair);
+    }
+    if parsed.validity().not_after.timestamp() < now_ms / 1000 {
+        return Err(CaError::Expired);
+    }
+    Ok(())
+}
+
 fn make(secrets: &SecretBox, now_ms: i64) -> Vec<u8> {
     let key = new_key();
     let mut params = CertificateParams::default();
@@ -263,4 +291,35 @@ fn serial() -> [u8; 16] {
     // A serial number is positive and not zero.
     serial[0] = (serial[0] & 0x7f) | 0x40;
     serial
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: i64 = 1_790_000_000_000;
+
+    #[test]
+    fn b97_a_pair_that_cannot_serve_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let secrets = |name: &str| SecretBox::open_or_create(&dir.path().join(name)).unwrap();
+        let (ours, theirs) = (secrets("ours"), secrets("theirs"));
+        let stored = make(&ours, NOW_MS);
+        let opened = |stored: &[u8], secrets, now_ms| {
+            CertificateAuthority::of(stored, secrets, now_ms).err().map(|error| error.to_string())
+        };
+        let says = |found: Option<String>, text: &str| {
+            assert!(found.as_deref().is_some_and(|found| found.contains(text)), "{found:?}");
+        };
+        assert_eq!(opened(&stored, &ours, NOW_MS), None);
+        assert_eq!(opened(&stored, &ours, NOW_MS + CA_LIFE_MS), None);
+        says(opened(&stored, &ours, NOW_MS + CA_LIFE_MS + 1_000), "has expired");
+        says(opened(&stored, &theirs, NOW_MS), "its key cannot be opened");
+        let read = |stored: &[u8]| shared::wire::decode::<Stored>(stored).unwrap();
+        let other = Stored { certificate: read(&make(&ours, NOW_MS)).certificate, ..read(&stored) };
+        says(opened(&shared::wire::encode(&other), &ours, NOW_MS), "do not belong together");
+        let cut = Stored { certificate: vec![0x30, 0x82], ..read(&stored) };
+        says(opened(&shared::wire::encode(&cut), &ours, NOW_MS), "damaged");
+        says(opened(b"nonsense", &ours, NOW_MS), "damaged");
+    }
 }

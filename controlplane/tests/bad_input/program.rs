@@ -1,6 +1,6 @@
 //! B97 and B98: the program from outside.
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -117,6 +117,50 @@ fn b97_an_address_that_cannot_be_had_is_told_with_what_to_do() {
         );
     }
     rows.report("B97");
+}
+
+/// The server's certificates are its own, in the database; what a person can break is the key that
+/// opens them.
+#[test]
+fn b97_a_key_that_cannot_be_used_is_named_and_nothing_is_half_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let key = data.join("master.key");
+    let serve = || {
+        let mut command = program();
+        command.args(["serve", "--http", "127.0.0.1:0", "--quic", "127.0.0.1:0", "--log-format"]);
+        command.arg("json").arg("--data-dir").arg(&data);
+        command
+    };
+    let mut rows = Rows::default();
+    let mut row = |name: &str, says: &str| {
+        let (found, stdout, stderr) = run(&mut serve());
+        let is_quiet = !stdout.contains("ready") && !stderr.contains("panicked");
+        let told = found == 78 && stderr.contains(says) && is_quiet;
+        rows.fact(name, told, &format!("{found}: {stdout}{stderr}"));
+    };
+    let write = |text: &str, mode: u32| {
+        std::fs::write(&key, text).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir(&data).unwrap();
+    write(&"0a".repeat(32), 0o644);
+    row("B97 key readable by all", "run `chmod 600");
+    write("-----BEGIN PRIVATE KEY-----", 0o600);
+    row("B97 key of another kind", "64 hexadecimal digits");
+    let is_untouched = !data.join("holdfast.db").exists();
+    // A server with a key of its own, which is stopped when it is ready.
+    std::fs::remove_file(&key).unwrap();
+    let mut child = serve().stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("\"ready\"")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(ready.is_some(), "it never was ready");
+    write(&"0b".repeat(32), 0o600);
+    row("B97 certificate and another deployment's key", "sealed with another master key");
+    rows.fact("B97 no half start, bad key", is_untouched, "a database was made");
+    rows.report("B97 keys");
 }
 
 /// Serves on port 80 as somebody who may not; none: everybody may here, or nobody can be made who
