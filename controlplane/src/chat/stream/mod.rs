@@ -346,8 +346,9 @@ impl Subscription {
                 && Instant::now() < give_up_at
             {
                 tokio::select! {
-                    () = changed(&mut self.news) => {}
+                    biased;
                     () = changed(&mut self.hint) => self.row_due = true,
+                    () = changed(&mut self.news) => {}
                     () = following.caught_up() => {}
                     () = tokio::time::sleep_until(give_up_at) => {}
                 }
