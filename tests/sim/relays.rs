@@ -102,7 +102,8 @@ impl Relays {
         let pieces = lock(&self.0.rng).random_range(1..60);
         for _ in 0..pieces {
             news.borrow_and_update();
-            let late = lock(&self.0.rng).random_range(0..100);
+            // Never no time at all: a timer that is due at once races with the database's threads.
+            let late = lock(&self.0.rng).random_range(1..100);
             tokio::time::sleep(Duration::from_millis(late)).await;
             if let Some(copy) = source.since(has, seq, PIECE_BYTES) {
                 is_open = true;
