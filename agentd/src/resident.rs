@@ -47,6 +47,18 @@ pub(crate) fn give_back_heap() {
     }
 }
 
+/// Has every thread allocate from one arena. Each of the threads that wait for the disk would otherwise
+/// have its own, whose end is never given back: half a MiB to two for a file that was rewritten once.
+/// To be called before there is a second thread.
+pub(crate) fn share_one_heap() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "a call of the C library")]
+    // SAFETY: it sets a number of the allocator's.
+    unsafe {
+        nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Start and length of the mapping on `line`, if it is of a file and cannot have been written: code, or
 /// the constants with which a file begins. What the loader writes, and then protects, lies further on.
 fn clean(line: &str) -> Option<(usize, usize)> {

@@ -276,6 +276,7 @@ impl Driver {
         self.keeper.release().await;
         self.process.detail().keeper = None;
         self.service.supervisor.remove(self.process.id());
+        self.service.table.settle(&self.process);
         tracing::debug!(process.id = %self.process.id(), "a process has ended");
     }
 }

@@ -12,9 +12,9 @@ use shared::ids::{OpId, ProcessId};
 use shared::lifecycle::Lifecycle;
 use shared::limits::{OUTPUT_PAGE_MAX_BYTES, STDIN_WRITE_MAX_BYTES};
 use shared::protocol::process::{
-    ListProcesses, OutputPage, OutputView, ProcessList, ProcessState, ProcessView, ReadOutput,
-    SandboxFacts, SignalProcess, StartProcess, StartSandboxed, StdinWritten, StopProcess,
-    ViewOutput, WaitProcess, WriteStdin,
+    ListProcesses, OutputPage, OutputView, ProcessList, ProcessView, ReadOutput, SandboxFacts,
+    SignalProcess, StartProcess, StartSandboxed, StdinWritten, StopProcess, ViewOutput,
+    WaitProcess, WriteStdin,
 };
 use shared::protocol::{ErrorCode, WireError};
 use tokio::sync::watch;
@@ -43,6 +43,8 @@ pub(super) const GRACE_MAX_MS: u64 = 60_000;
 const LIST_DEFAULT: u32 = 100;
 /// Most entries of a list.
 const LIST_MAX: u32 = 1_000;
+/// Turns of the runtime after which the recorders have handed what they were given to the disk.
+const TURNS_TO_THE_DISK: usize = 2;
 
 /// The process service. Cheap to clone.
 #[derive(Clone)]
@@ -146,13 +148,22 @@ impl ProcessHandle {
             Admitted::New(process, launch) => (process, launch),
         };
         let recorded = shared.record_start(&process);
-        if let (Err(error), _) | (_, Err(error)) = tokio::join!(begun, recorded) {
+        // Beside the disk, which both records wait for.
+        let prepared = async {
+            for _ in 0..TURNS_TO_THE_DISK {
+                tokio::task::yield_now().await;
+            }
+            shared.supervisor.prepare_order(process.id(), &launch, &shared.output_dir)
+        };
+        let (begun, recorded, prepared) = tokio::join!(begun, recorded, prepared);
+        if let Err(error) = begun.and(recorded) {
             shared.table.remove(process.id());
+            shared.supervisor.remove(process.id());
             return Err(error);
         }
         fault::point("w3 process recorded");
         let mut phases = process.phase.subscribe();
-        let ordered = shared.supervisor.order(process.id(), &launch, &shared.output_dir);
+        let ordered = prepared.and_then(|order| shared.supervisor.order(order));
         let watched = ordered.and_then(|stream| {
             shared.watch(&process, stream, Attempt::of(&launch)).map_err(StartError::of_io)
         });
@@ -194,19 +205,7 @@ impl ProcessHandle {
     pub fn list(&self, request: &ListProcesses) -> Result<ProcessList, WireError> {
         let limit = request.limit.unwrap_or(LIST_DEFAULT);
         check_range("limit", u64::from(limit), 1, u64::from(LIST_MAX))?;
-        let mut views: Vec<ProcessView> = self
-            .shared
-            .table
-            .all()
-            .iter()
-            .filter(|process| process.terminal.is_none())
-            .filter(|process| request.chat_id.is_none() || process.started.chat == request.chat_id)
-            .map(|process| process.view())
-            .collect();
-        let is_over = |view: &ProcessView| !matches!(view.state, ProcessState::Running);
-        views.sort_by_key(|view| {
-            (is_over(view), std::cmp::Reverse((view.started_at_ms, view.process_id)))
-        });
+        let mut views = self.shared.table.views(request.chat_id.as_deref());
         let total = views.len() as u64;
         views.truncate(limit as usize);
         Ok(ProcessList { items: views, total })

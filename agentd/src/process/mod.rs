@@ -46,6 +46,7 @@ mod record;
 mod restore;
 mod sandbox;
 mod service;
+mod settled;
 mod signal;
 mod stdin;
 mod supervise;

@@ -16,7 +16,7 @@ use super::log::{Budget, LogFiles, OutputLog};
 use super::machine::{End, Phase};
 use super::record::{Record, Started};
 use super::restore::Replay;
-use super::table::{Durable, Process, ProcessTable};
+use super::table::{Durable, Process};
 use super::tree;
 use crate::records::{OpenError, RecordFile};
 
@@ -32,10 +32,9 @@ pub struct Offline {
 /// The processes and terminals whose records are in `dir`. Empty where no daemon has ever kept any.
 pub fn list_offline(dir: &Path) -> Result<Offline, OpenError> {
     let mut replay = Replay::default();
-    let table = ProcessTable::default();
     RecordFile::read(&dir.join("records"), |bytes| {
         if let Some(record) = Record::decode(bytes) {
-            replay.take(record, &table);
+            replay.take(record);
         }
     })?;
     let output_dir: Arc<Path> = dir.join("output").into();

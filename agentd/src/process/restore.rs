@@ -93,11 +93,10 @@ impl Restored {
         let io = |source| OpenProcessesError::Output { path: output_dir.clone(), source };
         std::fs::create_dir_all(&output_dir).map_err(io)?;
         let mut replay = Replay::default();
-        let table = Arc::new(ProcessTable::default());
+        let mut pruned = Vec::new();
         let records = RecordFile::open(&dir.join("records"), |_, bytes| {
-            if let Some(record) = Record::decode(bytes) {
-                replay.take(record, &table);
-            }
+            let record = Record::decode(bytes);
+            pruned.extend(record.and_then(|record| replay.take(record)));
         })?;
         let mut fates: HashMap<ProcessId, Fate> = replay
             .processes
@@ -112,6 +111,10 @@ impl Restored {
         let budget = Arc::new(Budget::new(WORKSPACE_OUTPUT_KEPT_BYTES));
         let settled = supervisor.all().map_err(io)?;
         let output_dir: Arc<Path> = output_dir.clone().into();
+        let table = Arc::new(ProcessTable::new(Arc::clone(&output_dir), Arc::clone(&budget)));
+        for (process, ended_at_ms) in pruned {
+            table.remember_pruned(process, ended_at_ms);
+        }
         let (found, alive) = (Vec::new(), Vec::new());
         let mut restored = Self { records, table, budget, output_dir, found, alive, settled };
         for (started, mut durable) in replay.processes {
@@ -140,6 +143,9 @@ impl Restored {
                 terminal.settle(&restored.output_dir.join(process.id().to_string()));
             }
             restored.table.insert(Arc::clone(&process));
+            if stream.is_none() {
+                restored.table.settle(&process);
+            }
             if let Some(stream) = stream {
                 restored.settled.retain(|id| *id != process.id());
                 restored.alive.push((process, stream));
@@ -239,7 +245,8 @@ impl Replay {
         self.processes.into_iter()
     }
 
-    pub(super) fn take(&mut self, record: Record, table: &ProcessTable) {
+    /// Takes a record in. Gives what was dropped, with when it ended.
+    pub(super) fn take(&mut self, record: Record) -> Option<(ProcessId, i64)> {
         match record {
             Record::Started(started) => {
                 self.index.entry(started.process).or_insert_with(|| {
@@ -271,9 +278,10 @@ impl Replay {
             Record::NeverRan { process } => self.forget(process),
             Record::Pruned { process, ended_at_ms } => {
                 self.forget(process);
-                table.remember_pruned(process, ended_at_ms);
+                return Some((process, ended_at_ms));
             }
         }
+        None
     }
 
     fn forget(&mut self, process: ProcessId) {

@@ -199,6 +199,7 @@ impl ProcessService {
         drop(self.recorder.append(record.encode(), Urgency::Finish, drop));
         drop(LogWriter::new(Arc::clone(&process.log))); // closes it
         process.phase.send_replace(machine.phase().clone());
+        self.table.settle(process);
     }
 
     /// Signals the group through its keeper, or by their mark those that the leader left behind.
@@ -231,7 +232,7 @@ impl ProcessService {
     /// must not hold the daemon.
     pub(super) async fn adopted(&self) {
         let all = async {
-            for process in self.table.all() {
+            for process in self.table.open() {
                 if process.phase.borrow().is_open() {
                     // The sender lives as long as the process.
                     let _ = process.heard.subscribe().wait_for(|heard| *heard).await;
@@ -279,7 +280,7 @@ impl ProcessService {
     }
 
     /// Remembers how the process was stopped.
-    pub(super) fn note_stopped(&self, process: &Process, stopped: Stopped) {
+    pub(super) fn note_stopped(&self, process: &Arc<Process>, stopped: Stopped) {
         if stopped.left > 0 {
             tracing::warn!(process.id = %process.id(), left = stopped.left,
                 "a process was stopped, and the kernel holds some of it");
@@ -288,6 +289,7 @@ impl ProcessService {
         if let Some(record) = process.facts_record() {
             self.recorder.append_lazily(record.encode(), Urgency::Finish, drop);
         }
+        self.table.settle(process);
     }
 
     /// Counts who holds the output now, where that matters.
@@ -317,23 +319,31 @@ impl ProcessService {
 
     /// Drops what is too old, too many or too much.
     fn tidy(&self) {
-        let pruned = self.table.prune(self.clock.now_ms());
-        let (last, count) = (pruned.last().map(|(process, _)| process.id()), pruned.len());
-        for (process, record) in pruned {
+        let due = self.table.due(self.clock.now_ms());
+        // One after the other: all of them at once would be as large as what is kept of them is small.
+        for (id, ended_at_ms) in &due {
+            let Some(process) = self.table.prune(*id, *ended_at_ms) else { continue };
             process.log.discard();
-            self.recorder.append_lazily(record, Urgency::Begin, drop);
+            let record = Record::Pruned { process: *id, ended_at_ms: *ended_at_ms };
+            self.recorder.append_lazily(record.encode(), Urgency::Begin, drop);
         }
-        if last.is_some() {
-            self.ended.send_replace(last);
+        if let Some((last, _)) = due.last() {
+            self.table.shrink();
+            self.ended.send_replace(Some(*last));
         }
+        let count = due.len();
+        drop(due);
         if count >= GIVEN_BACK_FROM {
             give_back_heap();
         }
         if self.budget.excess() == 0 {
             return;
         }
-        for process in self.table.finished() {
-            process.log.discard();
+        for (_, id, kept_bytes) in self.table.finished() {
+            if let (Known::Here(process), 1..) = (self.table.known(id), kept_bytes) {
+                process.log.discard();
+                self.table.settle(&process);
+            }
             if self.budget.excess() == 0 {
                 return;
             }

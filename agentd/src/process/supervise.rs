@@ -75,6 +75,18 @@ struct Forker {
     child: Child,
 }
 
+/// Everything of an order for a keeper; it runs nothing.
+pub(super) struct PreparedOrder {
+    /// The daemon's end of the link, and the keeper's.
+    ours: UnixStream,
+    theirs: UnixStream,
+    image: OwnedFd,
+    listener: OwnedFd,
+    record: File,
+    cwd: OwnedFd,
+    data: Option<OwnedFd>,
+}
+
 impl KeeperProgram {
     /// The program that runs now, also when its file was replaced meanwhile.
     #[must_use]
@@ -134,14 +146,14 @@ impl Supervisor {
         &self.boot_id
     }
 
-    /// Orders a keeper that executes `launch`. Gives the daemon's end of the link to it; whether the
-    /// program runs is told there.
-    pub(super) fn order(
+    /// Prepares an order for a keeper that executes `launch`: all that can be done while the start is
+    /// not durable yet. What it makes on disk goes with [`remove`](Self::remove).
+    pub(super) fn prepare_order(
         &self,
         process: ProcessId,
         launch: &Launch,
         output_dir: &Path,
-    ) -> Result<UnixStream, StartError> {
+    ) -> Result<PreparedOrder, StartError> {
         let (ours, theirs) = UnixStream::pair().map_err(StartError::of_io)?;
         if is_reserved(&ours) {
             return Err(StartError::TooManyOpenFiles);
@@ -163,17 +175,24 @@ impl Supervisor {
             .sandboxed(self.prepare_sandbox(process, launch)?);
         let image = image::write(head, program, &launch.argv, &launch.env);
         let image = image.map_err(StartError::of_io)?;
+        let cwd = launch.cwd.fd.try_clone().map_err(StartError::of_io)?;
         let (listener, record) = self.prepare(process).map_err(StartError::of_io)?;
+        Ok(PreparedOrder { ours, theirs, image, listener, record, cwd, data })
+    }
+
+    /// Orders the keeper. Gives the daemon's end of the link to it; whether the program runs is told
+    /// there.
+    pub(super) fn order(&self, order: PreparedOrder) -> Result<UnixStream, StartError> {
         let mut fds: Vec<BorrowedFd<'_>> = vec![
-            image.as_fd(),
-            theirs.as_fd(),
-            listener.as_fd(),
-            record.as_fd(),
-            launch.cwd.fd.as_fd(),
+            order.image.as_fd(),
+            order.theirs.as_fd(),
+            order.listener.as_fd(),
+            order.record.as_fd(),
+            order.cwd.as_fd(),
         ];
-        fds.extend(data.as_ref().map(AsFd::as_fd));
+        fds.extend(order.data.as_ref().map(AsFd::as_fd));
         self.send(&fds).map_err(StartError::of_io)?;
-        Ok(ours)
+        Ok(order.ours)
     }
 
     /// Whether and by which means processes can be sandboxed; the error says to people why not.

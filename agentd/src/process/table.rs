@@ -1,20 +1,22 @@
 //! Which processes there are, and what is durable about each.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::ids::{OpId, ProcessId};
 use shared::limits::{FINISHED_PROCESS_AGE, FINISHED_PROCESSES_KEPT};
 use shared::protocol::WireError;
-use shared::protocol::process::{ProcessFacts, ProcessView, SystemProcess};
+use shared::protocol::process::{ProcessFacts, ProcessState, ProcessView, SystemProcess};
 use tokio::sync::watch;
 
 use super::keeper::protocol::Leader;
 use super::kept::KeeperHandle;
-use super::log::OutputLog;
+use super::log::{Budget, OutputLog};
 use super::machine::{End, Phase};
 use super::record::{Record, Started};
+use super::settled::{Held, Settled};
 use super::stdin::StdinHandle;
 use super::terminal::TerminalCell;
 use crate::records::{Live, LiveRecord, Location};
@@ -135,13 +137,20 @@ impl Process {
         Some(Record::Facts { process: self.id(), facts: *facts })
     }
 
+    /// Whether nothing about it can change any more, but for what is kept of its output.
+    pub(super) fn is_final(&self) -> bool {
+        !self.phase.borrow().is_open()
+            && self.log.extent().closed
+            && self.detail().durable.is_final()
+    }
+
     /// When it ended; when it began, if it never ran. Unix milliseconds.
-    fn over_at_ms(&self) -> i64 {
+    pub(super) fn over_at_ms(&self) -> i64 {
         let ended = self.phase.borrow().ended_at_ms();
         ended.unwrap_or(self.started.at_ms)
     }
 
-    fn records(&self) -> Vec<Record> {
+    pub(super) fn records(&self) -> Vec<Record> {
         let process = self.id();
         let durable = self.detail().durable.clone();
         let mut records = vec![Record::Started(self.started.clone())];
@@ -199,58 +208,141 @@ pub(super) enum Known {
 }
 
 /// All processes. One mutex, held for moments.
-#[derive(Default)]
 pub(super) struct ProcessTable {
     state: Mutex<State>,
+    output_dir: Arc<Path>,
+    budget: Arc<Budget>,
 }
 
 #[derive(Default)]
 struct State {
-    processes: HashMap<ProcessId, Arc<Process>>,
+    processes: HashMap<ProcessId, Entry>,
     by_op: HashMap<OpId, ProcessId>,
     /// Those that were open when they were last looked at.
     open: Vec<Arc<Process>>,
+    /// Settled ones that somebody has.
+    held: Held,
     /// Nothing is too old before this; unix milliseconds.
     prune_after_ms: i64,
-    /// In the order of their ids, which is that of their starts, with when they ended.
-    pruned: VecDeque<(ProcessId, i64)>,
+    /// In the order of their ids, which is that of their starts, with when they ended. The ids in a form
+    /// that leaves no holes: there are thousands.
+    pruned: VecDeque<([u64; 2], i64)>,
+}
+
+enum Entry {
+    Whole(Arc<Process>),
+    Settled(Settled),
 }
 
 impl ProcessTable {
+    /// An empty table of processes whose output is in `output_dir`.
+    pub(super) fn new(output_dir: Arc<Path>, budget: Arc<Budget>) -> Self {
+        Self { state: Mutex::default(), output_dir, budget }
+    }
+
     pub(super) fn insert(&self, process: Arc<Process>) {
         let mut state = self.lock();
         state.by_op.insert(process.started.op, process.id());
         if process.phase.borrow().is_open() {
             state.open.push(Arc::clone(&process));
         }
-        state.processes.insert(process.id(), process);
+        state.processes.insert(process.id(), Entry::Whole(process));
+    }
+
+    /// Keeps `process` in little room from now on, as it is; nothing, while it can change. Also to be
+    /// called when something has changed about one that is kept so.
+    pub(super) fn settle(&self, process: &Arc<Process>) {
+        let id = process.id();
+        let mut state = self.lock();
+        // Under the lock: of two that settle it the later one is right.
+        let Some(settled) = Settled::of(process) else { return };
+        let Some(entry) = state.processes.get_mut(&id) else { return };
+        *entry = Entry::Settled(settled);
+        state.open.retain(|open| open.id() != id);
+        state.held.add(process);
     }
 
     pub(super) fn remove(&self, id: ProcessId) {
         let mut state = self.lock();
-        if let Some(process) = state.processes.remove(&id) {
+        if let Some(process) = self.find(&mut state, id) {
+            state.processes.remove(&id);
             state.by_op.remove(&process.started.op);
             state.open.retain(|open| open.id() != id);
         }
     }
 
     pub(super) fn known(&self, id: ProcessId) -> Known {
-        let state = self.lock();
-        match (state.processes.get(&id), state.pruned.binary_search_by_key(&id, |pruned| pruned.0))
-        {
-            (Some(process), _) => Known::Here(Arc::clone(process)),
-            (None, Ok(at)) => Known::Pruned { ended_at_ms: state.pruned[at].1 },
-            (None, Err(_)) => Known::Never,
+        let mut state = self.lock();
+        if let Some(process) = self.find(&mut state, id) {
+            return Known::Here(process);
+        }
+        match state.pruned.binary_search_by_key(&halves(id), |pruned| pruned.0) {
+            Ok(at) => Known::Pruned { ended_at_ms: state.pruned[at].1 },
+            Err(_) => Known::Never,
         }
     }
 
     pub(super) fn by_op(&self, op: OpId) -> Option<Arc<Process>> {
-        let state = self.lock();
-        state.by_op.get(&op).and_then(|id| state.processes.get(id)).cloned()
+        let mut state = self.lock();
+        let id = *state.by_op.get(&op)?;
+        self.find(&mut state, id)
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<Process>> {
-        self.lock().processes.values().cloned().collect()
+    fn find(&self, state: &mut State, id: ProcessId) -> Option<Arc<Process>> {
+        let settled = match state.processes.get(&id)? {
+            Entry::Whole(process) => return Some(Arc::clone(process)),
+            Entry::Settled(settled) => settled,
+        };
+        if let Some(process) = state.held.find(id) {
+            return Some(process);
+        }
+        let process = settled.process(&self.output_dir, &self.budget)?;
+        state.held.add(&process);
+        Some(process)
+    }
+
+    /// Those that were open when they were last looked at.
+    pub(super) fn open(&self) -> Vec<Arc<Process>> {
+        self.lock().open.clone()
+    }
+
+    /// All with a terminal.
+    pub(super) fn terminals(&self) -> Vec<Arc<Process>> {
+        let mut state = self.lock();
+        let is_terminal = |entry: &Entry| match entry {
+            Entry::Whole(process) => process.terminal.is_some(),
+            Entry::Settled(settled) => settled.is_terminal,
+        };
+        let terminals = state.processes.iter().filter(|(_, entry)| is_terminal(entry));
+        let ids: Vec<ProcessId> = terminals.map(|(id, _)| *id).collect();
+        ids.into_iter().filter_map(|id| self.find(&mut state, id)).collect()
+    }
+
+    /// Processes without a terminal, of one chat or of all: running ones first, then the newest.
+    pub(super) fn views(&self, chat: Option<&str>) -> Vec<ProcessView> {
+        let mut views = Vec::new();
+        let mut state = self.lock();
+        let ids: Vec<ProcessId> = state.processes.keys().copied().collect();
+        for id in ids {
+            if let Some(Entry::Settled(settled)) = state.processes.get(&id)
+                && (settled.is_terminal || !settled.may_be_of(chat))
+            {
+                continue;
+            }
+            let found = self.find(&mut state, id);
+            views.extend(
+                found
+                    .filter(|process| process.terminal.is_none())
+                    .filter(|process| chat.is_none() || process.started.chat.as_deref() == chat)
+                    .map(|process| process.view()),
+            );
+        }
+        drop(state);
+        let is_over = |view: &ProcessView| !matches!(view.state, ProcessState::Running);
+        views.sort_by_key(|view| {
+            (is_over(view), std::cmp::Reverse((view.started_at_ms, view.process_id)))
+        });
+        views
     }
 
     /// How many terminals' programs run.
@@ -272,20 +364,23 @@ impl ProcessTable {
         state.open.iter().any(|process| process.os_pid.load(Ordering::Relaxed) == pid)
     }
 
-    /// Finished processes whose output is kept, the one that ended first at the front.
-    pub(super) fn finished(&self) -> Vec<Arc<Process>> {
-        let mut finished: Vec<(i64, Arc<Process>)> = self
-            .all()
-            .into_iter()
-            .filter(|process| !process.phase.borrow().is_open())
-            .map(|process| (process.over_at_ms(), process))
-            .collect();
-        finished.sort_by_key(|(ended_at_ms, process)| (*ended_at_ms, process.id()));
-        finished.into_iter().map(|(_, process)| process).collect()
+    /// Finished processes, the one that ended first at the front: when it ended, and the bytes of
+    /// output that are kept.
+    pub(super) fn finished(&self) -> Vec<(i64, ProcessId, u64)> {
+        let state = self.lock();
+        let finished = state.processes.iter().filter_map(|(id, entry)| match entry {
+            Entry::Whole(process) if process.phase.borrow().is_open() => None,
+            Entry::Whole(process) => Some((process.over_at_ms(), *id, process.log.kept_bytes())),
+            Entry::Settled(settled) => Some((settled.over_at_ms, *id, settled.kept_bytes)),
+        });
+        let mut finished: Vec<_> = finished.collect();
+        drop(state);
+        finished.sort_unstable();
+        finished
     }
 
-    /// Drops records that are too old or too many. Gives the dropped ones with their records.
-    pub(super) fn prune(&self, now_ms: i64) -> Vec<(Arc<Process>, Vec<u8>)> {
+    /// Finished processes whose records are too old or too many, oldest first, with when each ended.
+    pub(super) fn due(&self, now_ms: i64) -> Vec<(ProcessId, i64)> {
         {
             let state = self.lock();
             let finished = state.processes.len().saturating_sub(state.open.len());
@@ -296,39 +391,45 @@ impl ProcessTable {
         }
         let finished = self.finished();
         let excess = finished.len().saturating_sub(FINISHED_PROCESSES_KEPT);
-        let mut pruned = Vec::new();
         let age_ms = i64::try_from(FINISHED_PROCESS_AGE.as_millis()).unwrap_or(i64::MAX);
-        let mut prune_after_ms = now_ms.saturating_add(age_ms);
-        for (index, process) in finished.into_iter().enumerate() {
-            let ended_at_ms = process.phase.borrow().ended_at_ms().unwrap_or(process.started.at_ms);
-            // Oldest first: the first that is young enough ends the walk.
-            if index >= excess && now_ms.saturating_sub(ended_at_ms) < age_ms {
-                prune_after_ms = ended_at_ms.saturating_add(age_ms);
-                break;
-            }
-            self.remove(process.id());
-            self.remember_pruned(process.id(), ended_at_ms);
-            let record = Record::Pruned { process: process.id(), ended_at_ms };
-            pruned.push((process, record.encode()));
-        }
+        // Oldest first: the first that is young enough ends the walk.
+        let is_old = |ended_at_ms: i64| now_ms.saturating_sub(ended_at_ms) >= age_ms;
+        let old = finished.partition_point(|(ended_at_ms, ..)| is_old(*ended_at_ms));
+        let due = old.max(excess);
+        let oldest = finished.get(due).map_or(now_ms, |(ended_at_ms, ..)| *ended_at_ms);
+        self.lock().prune_after_ms = oldest.saturating_add(age_ms);
+        finished.iter().take(due).map(|(ended_at_ms, id, _)| (*id, *ended_at_ms)).collect()
+    }
+
+    /// Drops a finished process, which is remembered as one that was. Gives it once more.
+    pub(super) fn prune(&self, id: ProcessId, ended_at_ms: i64) -> Option<Arc<Process>> {
+        let process = self.find(&mut self.lock(), id)?;
+        self.remove(id);
+        self.remember_pruned(id, ended_at_ms);
+        Some(process)
+    }
+
+    /// Gives back what thousands needed that are gone; it grows again with the next ones.
+    pub(super) fn shrink(&self) {
         let mut state = self.lock();
-        state.prune_after_ms = prune_after_ms;
-        // They grow again with the next ones; what thousands of old ones needed is not kept.
         state.processes.shrink_to_fit();
         state.by_op.shrink_to_fit();
         state.open.shrink_to_fit();
-        drop(state);
-        pruned
     }
 
     pub(super) fn remember_pruned(&self, id: ProcessId, ended_at_ms: i64) {
+        let id = halves(id);
         let mut state = self.lock();
-        // The newest nearly always: so it goes to the end.
-        if let Err(at) = state.pruned.binary_search_by_key(&id, |pruned| pruned.0) {
-            state.pruned.insert(at, (id, ended_at_ms));
+        let pruned = &mut state.pruned;
+        if pruned.len() == pruned.capacity() {
+            pruned.reserve_exact(PRUNED_MAX / 16);
         }
-        if state.pruned.len() > PRUNED_MAX {
-            state.pruned.pop_front();
+        // The newest nearly always: so it goes to the end.
+        if let Err(at) = pruned.binary_search_by_key(&id, |pruned| pruned.0) {
+            pruned.insert(at, (id, ended_at_ms));
+        }
+        if pruned.len() > PRUNED_MAX {
+            pruned.pop_front();
         }
     }
 
@@ -337,21 +438,33 @@ impl ProcessTable {
     }
 }
 
+/// An id as two numbers in the order of ids.
+fn halves(id: ProcessId) -> [u64; 2] {
+    let bytes = id.ulid().to_bytes();
+    let (high, low) = bytes.split_at(8);
+    [high, low].map(|half| half.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+fn whole([high, low]: [u64; 2]) -> ProcessId {
+    ProcessId::from_ulid((u128::from(high) << 64 | u128::from(low)).into())
+}
+
 impl Live for ProcessTable {
     fn live(&self) -> Vec<LiveRecord> {
-        let (processes, pruned) = {
-            let state = self.lock();
-            let pruned = state.pruned.iter();
-            let pruned: Vec<Record> = pruned
-                .map(|(process, ended_at_ms)| Record::Pruned {
-                    process: *process,
-                    ended_at_ms: *ended_at_ms,
-                })
-                .collect();
-            (state.processes.values().cloned().collect::<Vec<_>>(), pruned)
-        };
-        let records = processes.iter().flat_map(|process| process.records());
-        pruned.into_iter().chain(records).map(|r| LiveRecord::Fresh(r.encode())).collect()
+        let state = self.lock();
+        let pruned = state.pruned.iter().map(|(id, ended_at_ms)| {
+            Record::Pruned { process: whole(*id), ended_at_ms: *ended_at_ms }.encode()
+        });
+        let mut live: Vec<LiveRecord> = pruned.map(LiveRecord::Fresh).collect();
+        for entry in state.processes.values() {
+            match entry {
+                Entry::Whole(process) => {
+                    live.extend(process.records().iter().map(|r| LiveRecord::Fresh(r.encode())));
+                }
+                Entry::Settled(settled) => live.extend(settled.records().map(LiveRecord::Fresh)),
+            }
+        }
+        live
     }
 
     fn moved(&self, _: Vec<Location>) {

@@ -286,10 +286,8 @@ impl ProcessHandle {
 
     /// Every terminal.
     pub(crate) fn terminals(&self) -> Vec<TerminalProcess> {
-        let all = self.service().table.all().into_iter();
-        all.filter(|process| process.terminal.is_some())
-            .map(|process| self.terminal_of(process))
-            .collect()
+        let terminals = self.service().table.terminals().into_iter();
+        terminals.map(|process| self.terminal_of(process)).collect()
     }
 
     /// The terminal that is the process `id`, if it is one.

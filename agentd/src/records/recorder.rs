@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::batch::BATCH_MAX_BYTES;
 use super::file::{AppendError, Location, RecordFile, Urgency};
+use crate::resident::give_back_heap;
 
 /// Records that may wait for the disk. Full is a short wait: each of them is one operation that
 /// is already bounded by the streams of the link.
@@ -224,6 +225,8 @@ impl Recorder {
         let (mut this, moved) = lifecycle
             .blocking("records.rewrite", move || {
                 let moved = self.file.rewrite(live.into_iter().map(LiveRecord::into_bytes));
+                // All of them at once were larger than anything else.
+                give_back_heap();
                 (self, moved)
             })
             .await;
@@ -284,7 +287,7 @@ fn batch_len(requests: &[Request]) -> usize {
 }
 
 impl LiveRecord {
-    fn into_bytes(self) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn into_bytes(self) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Kept(location) => location.read(),
             Self::Fresh(bytes) => Ok(bytes),

@@ -153,6 +153,19 @@ impl OutputLog {
         Arc::new(Self { dir, id, limits, state: Mutex::new(state), changed, budget })
     }
 
+    /// A log whose bytes are counted in `budget` already, as [`state`](Self::state) gave it.
+    #[must_use]
+    pub(in crate::process) fn again(
+        dir: Arc<Path>,
+        id: ProcessId,
+        state: LogState,
+        budget: Arc<Budget>,
+    ) -> Arc<Self> {
+        let state = State::of(state);
+        let changed = watch::Sender::new(state.total);
+        Arc::new(Self { dir, id, limits: Limits::of(0), state: Mutex::new(state), changed, budget })
+    }
+
     /// What its keeper tells of it.
     #[must_use]
     pub fn state(&self) -> LogState {
