@@ -50,6 +50,14 @@ const openTerminals = (act) => async (page) => {
   if (act) await act(page);
 };
 
+/** What a chat's turns spent their time with. */
+const openTrace = (act) => async (page) => {
+  await openRow("Find why the link test is flaky")(page);
+  await page.goto(`${page.url()}/trace`);
+  await page.locator(".trace-row").first().waitFor();
+  if (act) await act(page);
+};
+
 /** Screens behind the sign-in: where to go, and what to do there. */
 const SCREENS = [
   ["inbox", "/"],
@@ -103,6 +111,13 @@ const SCREENS = [
     await page.getByRole("button", { name: "More" }).click();
     await settle(page);
   }],
+  ["trace", "/", openTrace()],
+  ["trace-open", "/", openTrace(async (page) => {
+    await click(".trace-row >> nth=5")(page);
+    await page.getByRole("button", { name: "Show what was sent" }).click();
+    await page.locator(".trace-sent").waitFor();
+  })],
+  ["usage", "/settings/usage", async (page) => page.locator(".usage-table").waitFor()],
   ["chat-missing", "/chats/chat_01J00000000000000000000000"],
   ["workspaces", "/workspaces"],
   ["workspace-add", "/workspaces", click("text=Add workspace")],

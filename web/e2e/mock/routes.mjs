@@ -1,6 +1,7 @@
 // The API's routes over the mock's world.
 import { ago, chat, id, message, workspace, world } from "./world.mjs";
 import { PTYS } from "./ptys.mjs";
+import { SENT, SPANS, USAGE } from "./traces.mjs";
 import { play, tellChat, tellList } from "./streams.mjs";
 
 const ok = (body, status = 200, headers = {}) => ({ status, body, headers });
@@ -23,6 +24,7 @@ export function handle(method, url, body, request) {
   if (!world.signedIn) return problem(401, "unauthenticated", "Sign in first");
   if (key === "GET /me") return ok(user);
   if (key === "POST /logout") return (world.signedIn = false), ok(undefined, 204);
+  if (key === "GET /usage") return ok(USAGE);
   const [, area, item, sub, subId, action] = path.split("/");
   switch (area) {
     case "chats":
@@ -64,6 +66,7 @@ function oneChat(method, chatId, sub, subId, action, body, url) {
   if (!sub && method === "PATCH") return Object.assign(target.head, body), touch(target, { type: "chat", chat: target.head }), ok(view(target));
   if (sub === "archive" || sub === "unarchive") return (target.head.archived = sub === "archive"), touch(target, { type: "chat", chat: target.head }), ok(view(target));
   if (sub === "agents") return page(target.agents ?? []);
+  if (sub === "traces") return subId ? ok(SENT) : page(SPANS);
   if (sub === "interrupt") return (target.stop = true), ok({}, 202);
   if (sub === "queue" && method === "DELETE") return (target.queue = target.queue.filter((q) => q.id !== subId)), touch(target, { type: "queue", items: target.queue }), ok(undefined, 204);
   if (sub === "approvals" || sub === "answers") {
