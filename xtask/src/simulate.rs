@@ -32,6 +32,8 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     tests.args([
         "test",
         "--locked",
+        "--profile",
+        "simulation",
         "-p",
         "tests",
         "--test",
