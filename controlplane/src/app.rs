@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::chat::hints::Hints;
 use crate::chat::hub::Hub;
 use crate::chat::list::ListHub;
+use crate::chat::naming::Namer;
 use crate::chat::service::ChatService;
 use crate::chat::stored_models::StoredModels;
 use crate::chat::stored_results::StoredResults;
@@ -84,7 +85,7 @@ pub struct Services {
     streams: Streams,
     hub: Hub,
     standing: watch::Receiver<Option<ReplicaId>>,
-    worker: Mutex<Option<(Worker, Recording)>>,
+    worker: Mutex<Option<(Worker, Recording, Namer)>>,
     quic: OnceLock<Daemons>,
     _lock: File,
 }
@@ -230,6 +231,7 @@ impl App {
         let models = StoredModels::new(
             store.models.clone(),
             store.providers.clone(),
+            store.settings.clone(),
             secrets.clone(),
             registry.clone(),
         );
@@ -263,7 +265,7 @@ impl App {
             streams: engine.streams,
             hub: engine.hub,
             standing: engine.worker.standing(),
-            worker: Mutex::new(Some((engine.worker, engine.recording))),
+            worker: Mutex::new(Some((engine.worker, engine.recording, engine.namer))),
             quic: OnceLock::new(),
             _lock: lock,
         })))
@@ -379,11 +381,12 @@ impl App {
     /// Hands the chats' worker to the lifecycle. Once; a second call changes nothing.
     pub fn drive_chats(&self) {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((worker, recording)) = worker {
+        if let Some((worker, recording, namer)) = worker {
             let addresses = self.quic.get().map(|daemons| daemons.addresses.clone());
             let worker = worker.reached_at(addresses.unwrap_or_default());
             let hard = self.lifecycle.hard();
             self.lifecycle.spawn_serving("traces", recording.run(hard));
+            self.lifecycle.spawn_serving("names", namer.run(self.lifecycle.soft()));
             self.lifecycle.spawn_vital("chat worker", worker.run(self.lifecycle.soft()));
         }
     }

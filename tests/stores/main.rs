@@ -14,6 +14,7 @@ mod concurrency;
 mod limits;
 mod links;
 mod machine;
+mod names;
 mod opening_postgres;
 mod opening_sqlite;
 mod people;

@@ -12,6 +12,7 @@ use shared::lifecycle::Lifecycle;
 use super::hints::Hints;
 use super::hub::Hub;
 use super::list::ListHub;
+use super::naming::{self, Namer};
 use super::ports::{Models, ToolRunner};
 use super::runner;
 use super::service::ChatService;
@@ -61,6 +62,8 @@ pub struct Engine {
     pub recorder: Recorder,
     /// Writes the spans; run once, beside the worker.
     pub recording: Recording,
+    /// Has titles and labels written; run once, beside the worker.
+    pub namer: Namer,
 }
 
 impl Engine {
@@ -73,6 +76,13 @@ impl Engine {
             Streams::new(hub.clone(), hints.clone(), reader.clone(), Arc::clone(&parts.clock));
         let lists = ListHub::new(hints.clone(), reader);
         let (recorder, recording) = Recorder::new(parts.store.traces.clone());
+        let (naming, namer) = Namer::new(naming::Parts {
+            store: parts.store.chats.clone(),
+            models: Arc::clone(&parts.models),
+            hints: hints.clone(),
+            recorder: recorder.clone(),
+            clock: Arc::clone(&parts.clock),
+        });
         let shared = Arc::new(runner::Shared {
             store: parts.store.chats.clone(),
             hub: hub.clone(),
@@ -83,6 +93,7 @@ impl Engine {
             ids: parts.ids,
             rng: Mutex::new(StdRng::seed_from_u64(parts.seed)),
             recorder: recorder.clone(),
+            namer: naming,
             agents: AgentTools::new(),
             advisor: AdvisorTool::new(),
         });
@@ -94,6 +105,6 @@ impl Engine {
             worker.handle(),
             parts.lifecycle,
         );
-        Self { chats, streams, lists, hints, hub, worker, recorder, recording }
+        Self { chats, streams, lists, hints, hub, worker, recorder, recording, namer }
     }
 }

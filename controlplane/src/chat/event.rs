@@ -291,6 +291,9 @@ pub struct MessageView {
     /// Which of the texts of an edited message this is; none: it was never edited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<BranchView>,
+    /// What the turn did that this message began, in 2 to 5 words of a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// Which of the texts of an edited message this is. Each begins a branch of its own.
@@ -372,7 +375,7 @@ pub struct ChatHead {
     pub id: ChatId,
     /// Its title; empty until the first message.
     pub title: String,
-    /// 2 to 5 words on what the last turn did.
+    /// 2 to 5 words on what the newest turn did that has a label.
     pub label: Option<String>,
     /// `ask`, `plan`, `edit` or `auto`.
     pub mode: String,

@@ -222,6 +222,7 @@ mod tests {
             fork_id: None,
             variant: 1,
             variants: 1,
+            label: None,
             created_at_ms: 0,
         }
     }

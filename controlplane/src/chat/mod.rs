@@ -21,6 +21,7 @@ pub mod history;
 pub mod hub;
 pub mod list;
 pub mod machine;
+pub mod naming;
 mod plan;
 pub mod ports;
 pub mod price;

@@ -4,10 +4,13 @@ use async_trait::async_trait;
 use shared::ids::ModelId;
 
 use super::event::ChatErrorView;
+use super::naming::{NAMING_SETTING, Naming};
 use super::ports::{ModelChoice, Models};
 use crate::llm::{ProviderError, ProviderSettings, Registry};
 use crate::secrets::{Place, Secret, SecretBox};
-use crate::store::{ModelRow, ModelStore, ProviderRow, ProviderStore, StoreError};
+use crate::store::{
+    ModelRow, ModelStore, ProviderKind, ProviderRow, ProviderStore, SettingsStore, StoreError,
+};
 
 /// Most output tokens of a step where the model's settings do not say.
 const MAX_OUTPUT_TOKENS: u64 = 32_000;
@@ -18,6 +21,7 @@ const MODELS_NAMED: u32 = 200;
 pub struct StoredModels {
     models: ModelStore,
     providers: ProviderStore,
+    settings: SettingsStore,
     secrets: SecretBox,
     registry: Registry,
 }
@@ -28,10 +32,11 @@ impl StoredModels {
     pub fn new(
         models: ModelStore,
         providers: ProviderStore,
+        settings: SettingsStore,
         secrets: SecretBox,
         registry: Registry,
     ) -> Self {
-        Self { models, providers, secrets, registry }
+        Self { models, providers, settings, secrets, registry }
     }
 
     async fn model(&self, id: Option<ModelId>) -> Result<ModelRow, ChatErrorView> {
@@ -56,7 +61,29 @@ impl StoredModels {
         }
     }
 
-    fn settings(&self, row: &ProviderRow) -> Result<ProviderSettings, ChatErrorView> {
+    async fn provider(&self, model: &ModelRow) -> Result<ProviderRow, ChatErrorView> {
+        match self.providers.provider(model.provider_id).await {
+            Ok(Some(provider)) => Ok(provider),
+            Ok(None) => Err(refused("provider_not_found", "The model's provider is gone.")),
+            Err(error) => Err(unreadable(&error)),
+        }
+    }
+
+    fn choice(&self, row: ModelRow, provider: &ProviderRow) -> Result<ModelChoice, ChatErrorView> {
+        let settings = self.provider_settings(provider)?;
+        let provider =
+            self.registry.provider(&settings).map_err(|error| provider_error(&error, &settings))?;
+        Ok(ModelChoice {
+            provider,
+            model: row.model,
+            max_output_tokens: positive(row.max_output_tokens).unwrap_or(MAX_OUTPUT_TOKENS),
+            context_limit: positive(Some(row.context_limit)),
+            options: row.options,
+            price: row.price,
+        })
+    }
+
+    fn provider_settings(&self, row: &ProviderRow) -> Result<ProviderSettings, ChatErrorView> {
         let id = row.id.to_string();
         let place = Place { table: "providers", row: &id, column: "api_key" };
         let key = match row.api_key.as_deref().map(|sealed| self.secrets.unseal(&place, sealed)) {
@@ -82,24 +109,34 @@ impl StoredModels {
 impl Models for StoredModels {
     async fn choose(&self, model: Option<ModelId>) -> Result<ModelChoice, ChatErrorView> {
         let row = self.model(model).await?;
-        let provider = match self.providers.provider(row.provider_id).await {
-            Ok(Some(provider)) => provider,
-            Ok(None) => {
-                return Err(refused("provider_not_found", "The model's provider is gone."));
-            }
-            Err(error) => return Err(unreadable(&error)),
+        let provider = self.provider(&row).await?;
+        self.choice(row, &provider)
+    }
+
+    async fn namer(
+        &self,
+        model: Option<ModelId>,
+    ) -> Option<Result<ModelChoice, ChatErrorView>> {
+        let setting = match self.settings.value(NAMING_SETTING).await {
+            Ok(value) => Naming::read(value.as_deref()),
+            Err(error) => return Some(Err(unreadable(&error))),
         };
-        let settings = self.settings(&provider)?;
-        let provider =
-            self.registry.provider(&settings).map_err(|error| provider_error(&error, &settings))?;
-        Ok(ModelChoice {
-            provider,
-            model: row.model,
-            max_output_tokens: positive(row.max_output_tokens).unwrap_or(MAX_OUTPUT_TOKENS),
-            context_limit: positive(Some(row.context_limit)),
-            options: row.options,
-            price: row.price,
-        })
+        let model = match setting {
+            Naming::Off => return None,
+            Naming::Model(model) => Some(model),
+            Naming::Auto | Naming::Chat => model,
+        };
+        let named = async {
+            let row = self.model(model).await?;
+            let provider = self.provider(&row).await?;
+            // At an address of one's own another request may cost the turn's cache or its only seat.
+            let is_own = provider.base_url.is_some() || provider.kind == ProviderKind::Scripted;
+            if is_own && setting == Naming::Auto {
+                return Ok(None);
+            }
+            self.choice(row, &provider).map(Some)
+        };
+        named.await.transpose()
     }
 
     async fn find(&self, name: &str) -> Result<ModelId, Vec<String>> {

@@ -36,6 +36,7 @@ mod raw;
 mod routes;
 pub mod server;
 pub mod session;
+pub mod settings;
 mod state;
 mod store_problem;
 pub mod stream;

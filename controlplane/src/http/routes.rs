@@ -11,7 +11,7 @@ use super::edge::edge;
 use super::idempotency::idempotent;
 use super::{
     api_keys, assets, chats, docs, enter, files, health, metrics, models, processes, providers,
-    ptys, session, stream, usage, workspaces,
+    ptys, session, settings, stream, usage, workspaces,
 };
 use crate::app::App;
 
@@ -61,6 +61,7 @@ fn reading() -> OpenApiRouter<App> {
         .routes(routes!(stream::list_events))
         .routes(routes!(stream::ui_stream))
         .routes(routes!(models::list_models))
+        .routes(routes!(settings::get_settings))
 }
 
 /// Needs `write`.
@@ -115,6 +116,7 @@ fn administering() -> OpenApiRouter<App> {
         .routes(routes!(providers::delete_provider))
         .routes(routes!(providers::test_provider))
         .routes(routes!(models::patch_model))
+        .routes(routes!(settings::patch_settings))
         .routes(routes!(models::delete_model))
 }
 

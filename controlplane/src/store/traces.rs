@@ -29,6 +29,8 @@ text_enum! {
         Compaction = "compaction",
         /// A model call inside a tool call.
         Advisor = "advisor",
+        /// A model wrote a title or a label.
+        Naming = "naming",
     }
 }
 

@@ -35,6 +35,9 @@ export function handle(method, url, body, request) {
       return collection(method, item, sub, body, world.providers, "prov");
     case "models":
       return collection(method, item, sub, body, world.models, "model");
+    case "settings":
+      if (method === "PATCH" && body.naming) world.settings = { naming: { model_id: null, ...body.naming } };
+      return ok(world.settings);
     case "api-keys":
       return method === "POST" ? apiKey(body) : collection(method, item, sub, body, world.keys, "key");
     default:

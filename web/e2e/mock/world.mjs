@@ -5,7 +5,7 @@ export const ago = (seconds) => new Date(Date.now() - seconds * 1000).toISOStrin
 
 export const world = {
   setupToken: "hfs_mock", setup: true, signedIn: false,
-  chats: new Map(), workspaces: [], providers: [], models: [], keys: [],
+  chats: new Map(), workspaces: [], providers: [], models: [], keys: [], settings: { naming: { by: "auto", model_id: null } },
   chatSockets: new Map(), listSockets: new Set(),
 };
 

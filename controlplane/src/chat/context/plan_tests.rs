@@ -35,6 +35,7 @@ impl Chat {
             fork_id: None,
             variant: 1,
             variants: 1,
+            label: None,
             created_at_ms: 0,
         });
     }

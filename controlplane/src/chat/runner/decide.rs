@@ -164,6 +164,7 @@ mod tests {
             total_cost_micros: 0,
             granted_tokens: 0,
             granted_cost_micros: 0,
+            labelled_version: 0,
         }
     }
 
@@ -184,6 +185,7 @@ mod tests {
             fork_id: None,
             variant: 1,
             variants: 1,
+            label: None,
             created_at_ms: 0,
         }
     }

@@ -177,6 +177,8 @@ impl Runner {
         self.preview = None;
         if intents.is_empty() {
             self.trace_step_over(serde_json::Value::Null);
+        } else {
+            self.title_may_be_due();
         }
         self.tell();
         if self.chat.status != ChatStatus::Running {

@@ -32,6 +32,7 @@ mod generate;
 mod intent;
 mod interrupt;
 mod limits;
+mod naming;
 mod system;
 mod tools;
 mod trace;
@@ -51,6 +52,7 @@ use super::event::{ChatErrorView, ChatStatus};
 use super::hints::Hints;
 use super::hub::{EpisodeKey, EpisodeWriter, Hub};
 use super::machine::AssistantMessage;
+use super::naming::NamerHandle;
 use super::ports::{Models, ToolRunner};
 use super::trace::Recorder;
 use crate::store::StoreError;
@@ -80,6 +82,7 @@ pub(super) struct Shared {
     pub(super) ids: Arc<dyn IdSource>,
     pub(super) rng: Mutex<StdRng>,
     pub(super) recorder: Recorder,
+    pub(super) namer: NamerHandle,
     pub(super) agents: AgentTools,
     pub(super) advisor: AdvisorTool,
 }
@@ -279,8 +282,12 @@ impl Runner {
 
     async fn finish_turn(&mut self) -> Flow {
         let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
-        let finished = self.write(|| store.finish_turn(id, &fence)).await?;
+        let finished = match self.to_be_named().await {
+            Some(seq) => self.write(|| store.finish_turn_to_name(id, &fence, seq)).await?,
+            None => self.write(|| store.finish_turn(id, &fence)).await?,
+        };
         self.finished(finished);
+        self.shared.namer.wake();
         self.note_acknowledged().await;
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Runner;
 use super::generate::Answer;
@@ -12,7 +12,7 @@ use crate::chat::content::{CompactionMethod, Usage};
 use crate::chat::context::marks::{is_report, is_said, request};
 use crate::chat::event::ChatStatus;
 use crate::chat::ports::ModelChoice;
-use crate::chat::trace::{Head, Shape};
+use crate::chat::trace::{Head, Shape, merge, provider_name, usage};
 use crate::llm::{FinishReason, Prompt, ProviderError};
 use crate::store::chats::OperationRow;
 use crate::store::{SpanKind, SpanRow, SpanStatus};
@@ -340,42 +340,7 @@ impl Runner {
     }
 }
 
-/// Adds fields; those without a value are left out.
-fn merge(attributes: &mut Value, more: Value) {
-    let Value::Object(more) = more else { return };
-    let fields = match attributes {
-        Value::Object(fields) => fields,
-        other => {
-            *other = Value::Object(Map::new());
-            let Value::Object(fields) = other else { return };
-            fields
-        }
-    };
-    fields.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
-}
 
-fn usage(usage: &Usage) -> Value {
-    if !usage.is_known() {
-        return json!({ "holdfast.usage_source": "unknown" });
-    }
-    json!({
-        "gen_ai.usage.input_tokens": usage.input + usage.cache_read + usage.cache_write,
-        "gen_ai.usage.output_tokens": usage.output,
-        "gen_ai.usage.cache_read.input_tokens": usage.cache_read,
-        "gen_ai.usage.cache_creation.input_tokens": usage.cache_write,
-        "gen_ai.usage.reasoning.output_tokens": usage.reasoning,
-        "holdfast.usage_source": usage.source,
-        "holdfast.cost_micros": usage.cost_micros,
-    })
-}
-
-/// The provider's name as OpenTelemetry lists it, or the kind.
-fn provider_name(kind: &'static str) -> &'static str {
-    match kind {
-        "gemini" => "gcp.gemini",
-        other => other,
-    }
-}
 
 fn finish_reason(reason: &FinishReason) -> &str {
     match reason {

@@ -124,6 +124,7 @@ impl World {
                 created_at: Timestamp(version),
                 model: None,
                 branch: None,
+                label: None,
                 usage: (role == Role::Assistant)
                     .then(|| Usage { output: version.unsigned_abs(), ..Usage::default() }),
             }));

@@ -77,6 +77,10 @@ pub(super) struct Model {
     /// The window in tokens.
     window: Arc<Mutex<Option<u64>>>,
     gates: Gates,
+    /// What to say when names are asked for; none: nobody names.
+    names: Arc<Mutex<Option<VecDeque<Vec<Act>>>>>,
+    /// Questions for names.
+    named: watch::Sender<Vec<String>>,
     /// Answers for the chats that begin with these words.
     parts: Arc<Mutex<HashMap<String, VecDeque<Vec<Act>>>>>,
 }
@@ -107,6 +111,19 @@ impl Model {
 
     pub(super) fn summaries(&self, summaries: impl IntoIterator<Item = Vec<Act>>) {
         self.summaries.lock().unwrap().extend(summaries);
+    }
+
+    /// From now on chats are named, with these answers.
+    pub(super) fn names(&self, answers: impl IntoIterator<Item = Vec<Act>>) {
+        self.names.lock().unwrap().get_or_insert_default().extend(answers);
+    }
+
+    /// The questions for names, once there are so many.
+    pub(super) async fn asked_names(&self, times: usize) -> Vec<String> {
+        let mut named = self.named.subscribe();
+        let waited = named.wait_for(|named| named.len() >= times);
+        let waited = tokio::time::timeout(super::PATIENCE, waited).await;
+        waited.expect("names are asked for").unwrap().clone()
     }
 
     pub(super) fn window(&self, tokens: u64) {
@@ -155,6 +172,14 @@ impl Models for Model {
             price: None,
         })
     }
+
+    async fn namer(
+        &self,
+        model: Option<ModelId>,
+    ) -> Option<Result<ModelChoice, ChatErrorView>> {
+        let names = self.names.lock().unwrap().is_some();
+        if names { Some(self.choose(model).await) } else { None }
+    }
 }
 
 #[async_trait]
@@ -165,6 +190,12 @@ impl Provider for Model {
 
     async fn stream(&self, prompt: Prompt) -> Result<EventStream, ProviderError> {
         no_orphans(&prompt);
+        if prompt.cache_key.ends_with("-names") {
+            let Part::Text { text } = &prompt.messages[0].parts[0].part else { panic!("a text") };
+            self.named.send_modify(|named| named.push(text.clone()));
+            let next = self.names.lock().unwrap().as_mut().and_then(VecDeque::pop_front);
+            return play(next.unwrap_or_else(|| vec![Act::Text("label: said hello")]), &self.gates);
+        }
         let next = match &prompt.ask {
             Some(_) => {
                 let written = self.summaries.lock().unwrap().pop_front();
@@ -174,17 +205,20 @@ impl Provider for Model {
         };
         self.prompts.lock().unwrap().push(prompt);
         self.asked.send_modify(|asked| *asked += 1);
-        let acts: VecDeque<Act> = next.unwrap_or_else(|| self.made_up()).into();
-        if let Some(Act::Fail(kind)) = acts.front() {
-            return Err(failure(*kind));
-        }
-        let play = Play { acts, events: VecDeque::new(), index: 0, gates: self.gates.clone() };
-        Ok(unfold(play, Play::next).boxed())
+        play(next.unwrap_or_else(|| self.made_up()), &self.gates)
     }
 
     async fn models(&self) -> Result<Vec<String>, ProviderError> {
         Ok(Vec::new())
     }
+}
+
+fn play(acts: Vec<Act>, gates: &Gates) -> Result<EventStream, ProviderError> {
+    if let Some(Act::Fail(kind)) = acts.first() {
+        return Err(failure(*kind));
+    }
+    let play = Play { acts: acts.into(), events: VecDeque::new(), index: 0, gates: gates.clone() };
+    Ok(unfold(play, Play::next).boxed())
 }
 
 struct Play {

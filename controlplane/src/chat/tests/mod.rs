@@ -11,6 +11,7 @@ mod doubles;
 mod edits;
 mod interrupts;
 mod leases;
+mod names;
 mod retries;
 mod storm;
 mod traces;
@@ -207,11 +208,26 @@ fn engine(store: &Store, model: &Arc<Model>, tools: &Arc<Tools>, lifecycle: &Lif
 }
 
 fn start(store: &Store, model: &Arc<Model>, tools: &Arc<Tools>) -> Running {
+    let (running, namer) = start_parts(store, model, tools);
+    running.lifecycle.spawn_serving("names", namer.run(running.lifecycle.soft()));
+    running
+}
+
+/// As one that dies right after each commit, before anybody is asked for names.
+fn start_without_names(store: &Store, model: &Arc<Model>, tools: &Arc<Tools>) -> Running {
+    start_parts(store, model, tools).0
+}
+
+fn start_parts(
+    store: &Store,
+    model: &Arc<Model>,
+    tools: &Arc<Tools>,
+) -> (Running, crate::chat::naming::Namer) {
     let lifecycle = Lifecycle::new();
-    let Engine { chats, streams, hints, worker, recorder, recording, .. } =
+    let Engine { chats, streams, hints, worker, recorder, recording, namer, .. } =
         engine(store, model, tools, &lifecycle);
     let worker: Worker = worker;
     lifecycle.spawn_vital("chat worker", worker.run(lifecycle.soft()));
     lifecycle.spawn_serving("traces", recording.run(lifecycle.hard()));
-    Running { chats, streams, hints, recorder, lifecycle }
+    (Running { chats, streams, hints, recorder, lifecycle }, namer)
 }

@@ -30,6 +30,7 @@ fn message(seq: i64, role: Role, content: Vec<Part>) -> ChatEvent {
             model: None,
             usage: None,
             branch: None,
+            label: None,
         },
     }
 }

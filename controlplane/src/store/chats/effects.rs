@@ -141,6 +141,7 @@ impl Held<'_> {
             fork_id,
             variant,
             variants: variant,
+            label: None,
             created_at_ms: self.now_ms,
         };
         chat.leaf_id = Some(message.id);

@@ -44,6 +44,8 @@ pub struct MessageRow {
     pub variant: i64,
     /// How many there are.
     pub variants: i64,
+    /// What the turn did that this message began, in a few words.
+    pub label: Option<String>,
     /// Unix milliseconds.
     pub created_at_ms: i64,
 }
@@ -64,6 +66,7 @@ impl MessageRow {
             usage: self.usage.clone(),
             branch: (self.variants > 1)
                 .then_some(BranchView { at: self.variant, of: self.variants }),
+            label: self.label.clone(),
         }
     }
 
@@ -84,6 +87,7 @@ impl MessageRow {
             fork_id: row.parsed_or_null("fork_id")?,
             variant: row.int("variant")?,
             variants: row.int("variants")?,
+            label: row.text_or_null("label")?,
             created_at_ms: row.int("created_at_ms")?,
         })
     }

@@ -24,7 +24,7 @@ macro_rules! chat_columns {
          steered_length, unanswered, awaited, effort, plan, client_tools, leaf_id, forked_from, \
          last_seq, runnable_since_ms, created_at_ms, updated_at_ms, root_id, depth, agent_type, \
          spawned_by, reports, outcome, awaited_agents, budget, worked_ms, total_tokens, \
-         total_cost_micros, granted_tokens, granted_cost_micros"
+         total_cost_micros, granted_tokens, granted_cost_micros, labelled_version"
     };
 }
 macro_rules! raise_version {

@@ -17,6 +17,7 @@ mod effects;
 mod family;
 mod guard;
 mod limits;
+mod names;
 mod queue;
 mod spend;
 
@@ -35,6 +36,7 @@ pub use asked::{
 };
 pub use entries::{MessageRow, OperationPhase, OperationRow, QueuedRow};
 pub use limits::{RunningLimits, Waiting};
+pub use names::{NameDue, Names};
 pub use rows::{Acquired, ChatRow, TitleSource, WorkerFence};
 pub use spend::Spent;
 
@@ -54,6 +56,7 @@ pub(super) const STATEMENTS: &[&[&str]] = &[
     user::STATEMENTS,
     worker::STATEMENTS,
     limits::STATEMENTS,
+    names::STATEMENTS,
     episodes::STATEMENTS,
     read::STATEMENTS,
 ];

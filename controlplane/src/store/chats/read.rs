@@ -16,7 +16,7 @@ use crate::store::row::{Columns, Reader};
 macro_rules! message_columns {
     () => {
         "id, chat_id, seq, revision, role, content, raw_kind, model, usage, removed, \
-         parent_id, fork_id, variant, variants, created_at_ms"
+         parent_id, fork_id, variant, variants, label, created_at_ms"
     };
 }
 pub(super) use message_columns;
@@ -127,7 +127,7 @@ impl ChatStore {
         };
         let mut snapshot =
             ChatSnapshot { chat, messages: vec![], queue: vec![], operations: vec![] };
-        if snapshot.chat.history_version > since_revision {
+        if snapshot.chat.messages_changed() > since_revision {
             snapshot.messages = on_pool!(tx.conn(), |conn| {
                 let query = sqlx::query(CHANGED).bind(&key).bind(since_revision);
                 read_messages(&query.fetch_all(conn).await?)?

@@ -56,7 +56,7 @@ pub struct ChatRow {
     pub title: String,
     /// Who chose the title.
     pub title_source: TitleSource,
-    /// 2 to 5 words on the last turn.
+    /// 2 to 5 words on the newest turn that has a label.
     pub label: Option<String>,
     /// Its status.
     pub status: ChatStatus,
@@ -136,6 +136,8 @@ pub struct ChatRow {
     pub granted_tokens: i64,
     /// Their cost then.
     pub granted_cost_micros: i64,
+    /// The `snapshot_version` of the last label of a message; labels are no change of the history.
+    pub labelled_version: i64,
 }
 
 impl ChatRow {
@@ -152,6 +154,12 @@ impl ChatRow {
             Some(AgentType::Explore) => "explore",
             Some(AgentType::General) | None => &self.mode,
         }
+    }
+
+    /// The `snapshot_version` of the last change of a message as people see it.
+    #[must_use]
+    pub fn messages_changed(&self) -> i64 {
+        self.history_version.max(self.labelled_version)
     }
 
     /// The chat from which its family descends.
@@ -281,6 +289,7 @@ impl ChatRow {
             total_cost_micros: row.int("total_cost_micros")?,
             granted_tokens: row.int("granted_tokens")?,
             granted_cost_micros: row.int("granted_cost_micros")?,
+            labelled_version: row.int("labelled_version")?,
         })
     }
 }

@@ -103,6 +103,9 @@ export const api = {
     body(client.PATCH("/api/v1/models/{id}", { ...path({ id }), body: value })),
   deleteModel: (id: string) => body(client.DELETE("/api/v1/models/{id}", path({ id }))),
 
+  settings: () => body(client.GET("/api/v1/settings")),
+  patchSettings: (value: Body<"/api/v1/settings", "patch">) => body(client.PATCH("/api/v1/settings", { body: value })),
+
   apiKeys: () => body(client.GET("/api/v1/api-keys")),
   createApiKey: (value: { name: string }) => body(client.POST("/api/v1/api-keys", { body: value })),
   deleteApiKey: (id: string) => body(client.DELETE("/api/v1/api-keys/{id}", path({ id }))),

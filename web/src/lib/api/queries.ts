@@ -20,6 +20,7 @@ export const meQuery = queryOptions({ queryKey: ["me"], queryFn: api.me, staleTi
 export const workspacesQuery = queryOptions({ queryKey: ["workspaces"], queryFn: api.workspaces });
 export const providersQuery = queryOptions({ queryKey: ["providers"], queryFn: api.providers });
 export const modelsQuery = queryOptions({ queryKey: ["models"], queryFn: api.models });
+export const settingsQuery = queryOptions({ queryKey: ["settings"], queryFn: api.settings });
 export const apiKeysQuery = queryOptions({ queryKey: ["api-keys"], queryFn: api.apiKeys });
 export const CHATS_PAGE = 200;
 export const chatsQuery = queryOptions({

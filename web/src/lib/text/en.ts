@@ -378,6 +378,7 @@ export const t = {
     back: "Back to the chat",
     legend: "What the colours mean",
     empty: "Nothing was recorded yet.",
+    naming: "Title and label",
     turnAt: (time: string) => `Turn at ${time}`,
     phases: {
       wait: "waiting for the model",
@@ -410,12 +411,25 @@ export const t = {
     sentExactly: "What was sent, byte for byte",
     sentAbout: "What would be sent now: the history or the program has changed since",
   },
+  naming: {
+    label: "Titles and labels",
+    auto: "The chat's model, at its provider's own address",
+    chat: "The chat's model, wherever it is",
+    off: "Nobody",
+    gone: "A model that is gone",
+    hints: {
+      auto: "One short question more for each turn. A model at an address of yours is not asked: it may have room for one question at a time.",
+      chat: "One short question more for each turn, also to a model at an address of yours.",
+      model: "One short question more for each turn, to this model. A small one is enough.",
+      off: "A title is the first words of the chat, and turns have no labels.",
+    },
+  },
   usage: {
     title: "Usage",
     text: "What your model calls used in the last 30 days. Calls whose counts the provider did not send are in no sum.",
     empty: "No model was called yet.",
     columns: ["Day", "Model", "For", "Calls", "Input", "Cached", "Output", "Cost", "Unknown"],
-    purposes: { step: "answers", compaction: "summaries", title: "titles", label: "labels" } as Record<string, string>,
+    purposes: { step: "answers", compaction: "summaries", title: "titles", label: "labels", advisor: "advice" } as Record<string, string>,
   },
   chat: {
     send: "Send",

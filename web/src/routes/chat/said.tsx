@@ -25,6 +25,7 @@ export const UserArticle = memo(function UserArticle({ item, position, size }: U
         <h2 id={id}>
           {t.chat.you} <time dateTime={message.created_at}>{clock(message.created_at)}</time>
         </h2>
+        {message.label && <span className="turn-label ink-3 clip">{message.label}</span>}
         {message.branch && <Branches message={message} />}
         <CopyButton text={item.text} />
         <button type="button" className="copy" onClick={() => setEditing(!editing)} aria-expanded={editing}>

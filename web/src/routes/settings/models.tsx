@@ -12,6 +12,7 @@ import { Select } from "../../lib/ui/field";
 import { useTitle } from "../../lib/ui/hooks";
 import { Empty, LoadingRows, ProblemNote } from "../../lib/ui/states";
 import { ModelForm } from "../providers/model-form";
+import { NamingSetting } from "./naming";
 
 type Open = { what: "add" } | { what: "edit" | "remove"; model: ModelView } | null;
 
@@ -83,6 +84,7 @@ export function ModelsPage() {
           </table>
         </div>
       )}
+      {items.length > 0 && <NamingSetting models={items} />}
       {open?.what === "add" && (
         <Dialog title={t.models.add} onClose={close}>
           <AddModel first={items.length === 0} providers={[...names]} onDone={close} />

@@ -3,6 +3,7 @@
  * one time axis. Pure.
  */
 import type * as S from "../../lib/api/types";
+import { t } from "../../lib/text/en";
 
 export type Phase = "wait" | "stream" | "queue" | "transfer" | "execute" | "return" | "whole";
 
@@ -139,5 +140,6 @@ export function cacheOf(span: S.SpanView): Cache | null {
 
 /** What a row is called: the model, the tool, the attempt of a step. */
 export function label(span: S.SpanView): string {
+  if (span.kind === "naming") return t.trace.naming;
   return text(span, "gen_ai.tool.name") ?? text(span, "gen_ai.request.model") ?? span.kind;
 }
