@@ -5,7 +5,7 @@
 use controlplane::chat::event::ChatStatus;
 use controlplane::chat::machine::{
     Asked, AssistantMessage, Awaited, Busy, ChatMachine, Effect, Event, ExecutionState, Facts,
-    Gate, Intent, Queued, RetryState, Target, ToolAnswer,
+    FallbackState, Gate, Intent, Queued, RetryState, Target, ToolAnswer,
 };
 use controlplane::store::chats::{
     ChatRow, Decide, Decision, OverdueCall, SendMessage, Settle, Verdict, WorkerFence,
@@ -129,7 +129,7 @@ async fn cell(scene: &Scene, place: Place) -> Cell {
 }
 
 /// Names of the commands, in the order of [`run`].
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "send_queue",
     "send_steer",
     "send_interrupt",
@@ -151,6 +151,7 @@ const COMMANDS: [&str; 28] = [
     "abandon",
     "record_attempt",
     "record_retry",
+    "fall_back",
     "commit_step",
     "store_tool_result",
     "finish_turn",
@@ -164,6 +165,15 @@ const FIRST_OF_WORKER: usize = 18;
 
 fn retry() -> RetryState {
     RetryState { attempt: 1, delay_ms: 1, retry_at_ms: 1, error: failure() }
+}
+
+fn fallback(scene: &Scene) -> FallbackState {
+    FallbackState {
+        model_id: scene.ids.id(),
+        selected_model: "large-1".into(),
+        answered_by: "small-1".into(),
+        error: failure(),
+    }
 }
 
 fn partial() -> AssistantMessage {
@@ -207,6 +217,7 @@ fn event(scene: &Scene, cell: &Cell, command: usize) -> Event {
         "abandon" => Event::Abandon,
         "record_attempt" => Event::Attempt,
         "record_retry" => Event::Retry(retry()),
+        "fall_back" => Event::FallBack(fallback(scene)),
         "commit_step" => Event::CommitStep { message, intents },
         "store_tool_result" | "spawn" => match &cell.runs {
             Some(intent) => Event::StoreResult { answer: answered(intent), found: Asked::Open },
@@ -291,6 +302,7 @@ async fn run(
         "abandon" => chats.abandon(id, fence).await,
         "record_attempt" => chats.record_attempt(id, fence).await.map(drop),
         "record_retry" => chats.record_retry(id, fence, &retry()).await.map(drop),
+        "fall_back" => chats.fall_back(id, fence, &fallback(scene)).await.map(drop),
         "commit_step" => chats.commit_step(id, fence, &message, &intents).await.map(drop),
         "store_tool_result" => {
             let answer = answered(cell.runs.as_ref().unwrap_or(&intents[0]));

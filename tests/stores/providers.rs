@@ -30,6 +30,7 @@ fn model(provider_id: ProviderId, name: &str) -> NewModel {
         options: json!({ "temperature": 0.5 }).as_object().unwrap().clone(),
         enabled: true,
         hidden: false,
+        fallback_model_id: None,
     }
 }
 

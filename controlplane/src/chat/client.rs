@@ -32,6 +32,8 @@ pub struct ClientState {
     pub actions: Vec<ActionView>,
     /// The pause before the next attempt: how many failed, and why.
     pub retry: Option<(i64, ChatErrorView)>,
+    /// Who was asked, who answers for the rest of the turn, and why.
+    pub fallback: Option<(String, String, String)>,
     /// Tokens of the newest step.
     pub usage: Option<Usage>,
     /// The running episode, by part.
@@ -70,7 +72,7 @@ impl ClientState {
             }
             ChatEvent::Status { status } => {
                 self.status = Some(*status);
-                self.retry = None;
+                (self.retry, self.fallback) = (None, None);
             }
             ChatEvent::Queue { items } => self.queue.clone_from(items),
             ChatEvent::Retry { attempt, error, .. } => self.retry = Some((*attempt, error.clone())),
@@ -80,7 +82,11 @@ impl ClientState {
             ChatEvent::Error { error } => self.error.clone_from(error),
             ChatEvent::Resync { .. } => *self = Self::default(),
             ChatEvent::Ready => self.ready = true,
-            ChatEvent::Fallback { .. } | ChatEvent::Ping => {}
+            ChatEvent::Fallback { selected_model, answered_by, reason } => {
+                self.fallback =
+                    Some((selected_model.clone(), answered_by.clone(), reason.clone()));
+            }
+            ChatEvent::Ping => {}
         }
         self.cursor = Some(envelope.cursor);
     }

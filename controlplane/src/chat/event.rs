@@ -128,7 +128,8 @@ pub enum ChatEvent {
     },
     /// Drop every preview part; a new episode begins, or none runs.
     PreviewReset,
-    /// The chat's status. Ends the retry phase, if there is one; a `retry` follows while it goes on.
+    /// The chat's status. Ends the retry phase and the fallback, if there are any; a `fallback` and a
+    /// `retry` follow while they go on.
     Status {
         /// The status.
         status: ChatStatus,
@@ -149,13 +150,13 @@ pub enum ChatEvent {
         /// Why.
         error: ChatErrorView,
     },
-    /// Another model answered than the one that was asked.
+    /// Another model answers for the rest of the turn than the one that was asked.
     Fallback {
         /// The one that was asked.
         selected_model: String,
-        /// The one that answered.
+        /// The one that answers.
         answered_by: String,
-        /// Why.
+        /// Why, as a stable code.
         reason: String,
     },
     /// The chat waits for a person or a client.
@@ -382,6 +383,10 @@ pub struct ChatHead {
     /// The model; none: the default one.
     #[schema(value_type = Option<String>)]
     pub model_id: Option<ModelId>,
+    /// Who is asked where the model cannot answer; none: whom the model's settings name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub fallback_model_id: Option<ModelId>,
     /// How hard the model thinks; none: as its settings say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effort: Option<Effort>,

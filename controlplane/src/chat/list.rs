@@ -226,6 +226,7 @@ mod tests {
                 label: None,
                 mode: "auto".into(),
                 model_id: None,
+                fallback_model_id: None,
                 effort: None,
                 plan: None,
                 workspace_id: None,

@@ -40,6 +40,11 @@ pub trait Models: Send + Sync + 'static {
     /// Why there is none, for the chat: it stops with this error.
     async fn choose(&self, model: Option<ModelId>) -> Result<ModelChoice, ChatErrorView>;
 
+    /// The model that is asked where this one cannot answer, by the settings of this one; none: nobody.
+    async fn fallback(&self, _model: Option<ModelId>) -> Option<ModelId> {
+        None
+    }
+
     /// The model that writes titles and labels of chats with this model; none: nobody does. An error
     /// is a model that was chosen for it and cannot be used.
     async fn namer(

@@ -26,6 +26,8 @@ pub struct ChatState {
     pub error: Option<ChatErrorView>,
     /// The pause before the next attempt, while there is one.
     pub retry: Option<RetryView>,
+    /// Who answers for the rest of the turn, and why.
+    pub fallback: Option<FallbackView>,
     /// Messages whose revision is over the asked one, in ascending order of revision.
     pub changes: Vec<MessageChange>,
 }
@@ -41,6 +43,17 @@ pub struct RetryView {
     pub retry_at: Timestamp,
     /// Why the last attempt failed.
     pub error: ChatErrorView,
+}
+
+/// Another model answers than the one that was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FallbackView {
+    /// The one that was asked.
+    pub selected_model: String,
+    /// The one that answers.
+    pub answered_by: String,
+    /// Why, as a stable code.
+    pub reason: String,
 }
 
 /// A message that changed.

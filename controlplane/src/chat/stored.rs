@@ -5,7 +5,9 @@ use shared::ids::{ChatId, UserId};
 
 use super::actions;
 use super::event::ChatHead;
-use super::reader::{ChatReader, ChatState, MessageChange, ReadError, RetryView};
+use super::reader::{
+    ChatReader, ChatState, FallbackView, MessageChange, ReadError, RetryView,
+};
 use crate::store::chats::{ChatSnapshot, ChatStore, MessageRow, QueuedRow};
 use crate::time::Timestamp;
 
@@ -41,6 +43,11 @@ fn state(snapshot: ChatSnapshot) -> ChatState {
             delay_ms: retry.delay_ms,
             retry_at: Timestamp(retry.retry_at_ms),
             error: retry.error,
+        }),
+        fallback: chat.fallback.map(|fallback| FallbackView {
+            selected_model: fallback.selected_model,
+            answered_by: fallback.answered_by,
+            reason: fallback.error.code,
         }),
         changes: messages.iter().map(change).collect(),
     }

@@ -113,6 +113,21 @@ impl Models for StoredModels {
         self.choice(row, &provider)
     }
 
+    async fn fallback(&self, model: Option<ModelId>) -> Option<ModelId> {
+        // Also of one that is switched off: that is a reason to fall back.
+        let found = match model {
+            Some(id) => self.models.model(id).await,
+            None => self.models.default_model().await,
+        };
+        match found {
+            Ok(row) => row?.fallback_model_id,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "no fallback is known");
+                None
+            }
+        }
+    }
+
     async fn namer(
         &self,
         model: Option<ModelId>,

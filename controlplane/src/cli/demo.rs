@@ -146,6 +146,7 @@ async fn furnish(app: &App) -> Result<(String, WorkspaceId), Problem> {
         options: serde_json::Map::new(),
         enabled: true,
         hidden: false,
+        fallback_model_id: None,
     };
     let model = app.store.models.create(&model).await?;
     app.store.models.set_default(model.id).await?;

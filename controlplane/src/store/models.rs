@@ -34,6 +34,8 @@ pub struct ModelRow {
     pub hidden: bool,
     /// Whether it answers where no model is chosen. At most one is.
     pub is_default: bool,
+    /// Who is asked where it cannot answer.
+    pub fallback_model_id: Option<ModelId>,
     /// Unix milliseconds.
     pub created_at_ms: i64,
     /// Unix milliseconds.
@@ -61,6 +63,8 @@ pub struct NewModel {
     pub enabled: bool,
     /// Whether lists leave it out.
     pub hidden: bool,
+    /// Who is asked where it cannot answer.
+    pub fallback_model_id: Option<ModelId>,
 }
 
 /// What to change of a model; none: leave it.
@@ -82,6 +86,8 @@ pub struct ModelPatch {
     pub enabled: Option<bool>,
     /// Whether lists leave it out.
     pub hidden: Option<bool>,
+    /// Who is asked where it cannot answer; some of none: nobody.
+    pub fallback_model_id: Option<Option<ModelId>>,
 }
 
 /// The models. Cheap to clone.
@@ -93,16 +99,17 @@ pub struct ModelStore {
 macro_rules! columns {
     () => {
         "id, provider_id, model, display_name, context_limit, max_output_tokens, price, options, \
-         enabled, hidden, is_default, created_at_ms, updated_at_ms"
+         enabled, hidden, is_default, fallback_model_id, created_at_ms, updated_at_ms"
     };
 }
 
 // The first model is the default one, so that a fresh deployment needs no further choice.
 const INSERT: &str = concat!(
     "INSERT INTO models (id, provider_id, model, display_name, context_limit, max_output_tokens, \
-     price, options, enabled, hidden, is_default, created_at_ms, updated_at_ms) \
+     price, options, enabled, hidden, is_default, fallback_model_id, created_at_ms, \
+     updated_at_ms) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
-     NOT EXISTS (SELECT 1 FROM models WHERE is_default = TRUE), $11, $11) RETURNING ",
+     NOT EXISTS (SELECT 1 FROM models WHERE is_default = TRUE), $12, $11, $11) RETURNING ",
     columns!()
 );
 const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = $1");
@@ -117,7 +124,9 @@ const UPDATE: &str = concat!(
      context_limit = COALESCE($4, context_limit), \
      max_output_tokens = COALESCE($5, max_output_tokens), price = COALESCE($6, price), \
      options = COALESCE($7, options), enabled = COALESCE($8, enabled), \
-     hidden = COALESCE($9, hidden), updated_at_ms = $10 WHERE id = $1 RETURNING ",
+     hidden = COALESCE($9, hidden), updated_at_ms = $10, \
+     fallback_model_id = CASE WHEN $11 THEN $12 ELSE fallback_model_id END \
+     WHERE id = $1 RETURNING ",
     columns!()
 );
 const SET_DEFAULT: &str = "UPDATE models SET is_default = (id = $1) \
@@ -149,6 +158,7 @@ impl ModelStore {
                 .bind(new.enabled)
                 .bind(new.hidden)
                 .bind(now)
+                .bind(new.fallback_model_id.map(|id| id.to_string()))
                 .fetch_one(pool)
                 .await?;
             read(&row)
@@ -195,6 +205,8 @@ impl ModelStore {
                 .bind(patch.enabled)
                 .bind(patch.hidden)
                 .bind(now)
+                .bind(patch.fallback_model_id.is_some())
+                .bind(patch.fallback_model_id.flatten().map(|id| id.to_string()))
                 .fetch_one(pool)
                 .await?;
             read(&row)
@@ -233,6 +245,7 @@ fn read<R: Columns>(row: &R) -> Result<ModelRow, StoreError> {
         enabled: row.bool("enabled")?,
         hidden: row.bool("hidden")?,
         is_default: row.bool("is_default")?,
+        fallback_model_id: row.parsed_or_null("fallback_model_id")?,
         created_at_ms: row.int("created_at_ms")?,
         updated_at_ms: row.int("updated_at_ms")?,
     })

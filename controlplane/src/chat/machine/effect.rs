@@ -3,7 +3,9 @@
 use shared::ids::{MessageId, OpId, QueueId};
 
 use super::super::event::{ChatErrorView, ChatStatus};
-use super::event::{AssistantMessage, Intent, RetryState, ToolAnswer, UserMessage};
+use super::event::{
+    AssistantMessage, FallbackState, Intent, RetryState, ToolAnswer, UserMessage,
+};
 use super::state::ExecutionState;
 
 /// Messages that may wait in one chat's queue.
@@ -132,6 +134,8 @@ pub enum Effect {
     NoteRetry(RetryState),
     /// Forget it.
     ClearRetry,
+    /// Keep who answers for the rest of the turn.
+    NoteFallback(FallbackState),
     /// Keep why the chat stopped.
     NoteError(ChatErrorView),
     /// Forget it.
@@ -176,6 +180,7 @@ impl Effect {
             Self::BeginAttempt => "begin attempt",
             Self::NoteRetry(_) => "note retry",
             Self::ClearRetry => "clear retry",
+            Self::NoteFallback(_) => "note fallback",
             Self::NoteError(_) => "note error",
             Self::ClearError => "clear error",
             Self::Own => "own",

@@ -84,6 +84,19 @@ pub struct RetryState {
     pub error: ChatErrorView,
 }
 
+/// Another model answers for the rest of the turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FallbackState {
+    /// Who is asked from now on.
+    pub model_id: ModelId,
+    /// The provider's name of the model that was asked first.
+    pub selected_model: String,
+    /// The provider's name of the one that is asked from now on.
+    pub answered_by: String,
+    /// Why.
+    pub error: ChatErrorView,
+}
+
 /// What to do with a message that is sent while a turn is in progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -243,6 +256,8 @@ pub enum Event {
     Attempt,
     /// A model call failed and will be tried again.
     Retry(RetryState),
+    /// A model call failed for good, and another model is about to be called.
+    FallBack(FallbackState),
     /// A model call is complete.
     CommitStep {
         /// What the model said.
@@ -299,6 +314,7 @@ impl Event {
             Self::Abandon => "abandon",
             Self::Attempt => "record_attempt",
             Self::Retry(_) => "record_retry",
+            Self::FallBack(_) => "fall_back",
             Self::CommitStep { .. } => "commit_step",
             Self::StoreResult { .. } => "store_tool_result",
             Self::FinishTurn => "finish_turn",

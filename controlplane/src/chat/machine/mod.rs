@@ -41,8 +41,8 @@ mod tests;
 
 pub use effect::{Effect, QUEUE_MAX, Refusal, Unanswered};
 pub use event::{
-    Asked, AssistantMessage, Awaited, Busy, Event, Intent, Queued, RetryState, Target, ToolAnswer,
-    UserMessage,
+    Asked, AssistantMessage, Awaited, Busy, Event, FallbackState, Intent, Queued, RetryState,
+    Target, ToolAnswer, UserMessage,
 };
 pub use gate::{Class, Gate, Mode, Pattern, Rule, gate};
 pub use state::{ExecutionState, Facts};
@@ -221,12 +221,19 @@ impl ChatMachine {
 
             (
                 S::R0 | S::R1,
-                Event::Attempt | Event::Retry(_) | Event::CommitStep { .. } | Event::FinishTurn,
+                Event::Attempt
+                | Event::Retry(_)
+                | Event::FallBack(_)
+                | Event::CommitStep { .. }
+                | Event::FinishTurn,
             ) if facts.unanswered > 0 => {
                 refuse(Refusal::CallsUnanswered { open: facts.unanswered })
             }
             (S::R0 | S::R1, Event::Attempt) => vec![Effect::ClearRetry, Effect::BeginAttempt],
             (S::R0 | S::R1, Event::Retry(retry)) => vec![Effect::NoteRetry(retry)],
+            (S::R0 | S::R1, Event::FallBack(fallback)) => {
+                vec![Effect::ClearRetry, Effect::NoteFallback(fallback), Effect::BeginAttempt]
+            }
             (S::R0 | S::R1, Event::CommitStep { message, intents }) => commit(message, intents),
             (S::R0 | S::R1 | S::I0 | S::I1, Event::StoreResult { answer, found }) => {
                 facts.store_result(answer, found)
@@ -304,6 +311,7 @@ impl ChatMachine {
             | Effect::InsertPartial(_)
             | Effect::SealBatch
             | Effect::Rewrite(..)
+            | Effect::NoteFallback(_)
             | Effect::NoteError(_)
             | Effect::ClearError => {}
         }

@@ -92,6 +92,12 @@ fn retry() -> Event {
     Event::Retry(RetryState { attempt: 1, delay_ms: 1_000, retry_at_ms: 1_000, error: error() })
 }
 
+fn fallback() -> Event {
+    let model_id = shared::ids::ModelId::from_ulid(CountingIds::default().ulid());
+    let (selected_model, answered_by) = ("large-1".into(), "small-1".into());
+    Event::FallBack(FallbackState { model_id, selected_model, answered_by, error: error() })
+}
+
 /// One event of each kind, in the form that fits best.
 fn every_event() -> Vec<Event> {
     let found = Some(Queued { steer: false });
@@ -128,6 +134,7 @@ fn every_event() -> Vec<Event> {
         Event::Abandon,
         Event::Attempt,
         retry(),
+        fallback(),
         step(2),
         gated_step(2, 1),
         gated_step(2, 2),
@@ -449,6 +456,7 @@ enum Try {
     Abandon,
     Attempt,
     Retry,
+    FallBack,
     Step(u32, u32),
     Result(Asked),
     Move,
@@ -479,6 +487,7 @@ fn tries() -> impl Strategy<Value = Try> {
         1 => Just(Try::Abandon),
         1 => Just(Try::Attempt),
         1 => Just(Try::Retry),
+        1 => Just(Try::FallBack),
         6 => (0_u32..4, 0_u32..4).prop_map(|(calls, waits)| Try::Step(calls, waits)),
         1 => Just(Try::Move),
         1 => Just(Try::EditMessage),
@@ -514,6 +523,7 @@ impl Try {
             Self::Abandon => Event::Abandon,
             Self::Attempt => Event::Attempt,
             Self::Retry => retry(),
+            Self::FallBack => fallback(),
             Self::Step(calls, waits) => gated_step(calls, waits.min(calls)),
             Self::Result(Asked::Open) if model.open == model.waits => result(Asked::Unknown),
             Self::Move => Event::MoveQueued { id: id(), found, to: 1 },

@@ -132,6 +132,8 @@ mod tests {
             queue_version: 0,
             attempt: 1,
             retry: None,
+            fallback: None,
+            fallback_model_id: None,
             last_error: None,
             worker_id: None,
             runner_id: None,

@@ -61,10 +61,14 @@ impl Runner {
         self.has_asked = true;
         let writer = Arc::new(self.shared.hub.open(self.id, self.episode(), self.epoch()));
         (self.partial, self.preview) = (None, Some(Arc::clone(&writer)));
-        let choice = match self.shared.models.choose(self.chat.model_id).await {
+        let choice = match self.shared.models.choose(self.asked_model()).await {
             Ok(choice) => choice,
             Err(error) => {
                 drop(writer);
+                let chosen = "The chosen model";
+                if self.fell_back_for(chosen, &error).await? {
+                    return Ok(());
+                }
                 return self.finish_error(error).await;
             }
         };
@@ -151,6 +155,7 @@ impl Runner {
         self.trace_answer(&answer);
         content.extend(remark(&answer.reason));
         content.extend(self.relabelled(&choice.model, answer.model.as_deref()));
+        content.extend(self.answered_for());
         let intents = self.intents(&content);
         let message = AssistantMessage {
             content,
@@ -211,6 +216,9 @@ impl Runner {
             // Once: the next refusal finds no step since the compaction.
             self.need = Need::Exceeded;
             self.preview = None;
+            return Ok(());
+        }
+        if self.fell_back(&choice.model, error.kind, &view).await? {
             return Ok(());
         }
         if !error.kind.is_retryable() || attempt >= decide::ATTEMPTS_MAX {

@@ -28,6 +28,7 @@ mod compact;
 mod decide;
 mod effort;
 mod failure;
+mod fallback;
 mod generate;
 mod intent;
 mod interrupt;

@@ -64,6 +64,7 @@ impl Runner {
             "gen_ai.request.max_tokens": prompt.max_output_tokens,
             "gen_ai.conversation.id": self.id.to_string(),
             "holdfast.attempt": self.fence.attempt,
+            "holdfast.fallback_for": self.chat.fallback.as_ref().map(|it| &it.selected_model),
             "holdfast.cache": shape.after(self.tracing.shape.as_ref()),
             "holdfast.prompt": {
                 "kind": choice.provider.kind(),

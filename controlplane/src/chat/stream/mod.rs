@@ -281,8 +281,10 @@ impl Subscription {
         }
         // A new status ends the retry phase of a client, so it also tells that one is over.
         let retry_changed = known.is_some_and(|known| known.retry != state.retry);
-        let status_due =
-            retry_changed || known.is_none_or(|known| known.head.status != state.head.status);
+        let fallback_changed = known.is_some_and(|known| known.fallback != state.fallback);
+        let status_due = retry_changed
+            || fallback_changed
+            || known.is_none_or(|known| known.head.status != state.head.status);
         if status_due {
             events.push(ChatEvent::Status { status: state.head.status });
         }
@@ -291,6 +293,13 @@ impl Subscription {
         }
         if known.is_none_or(|known| known.actions != state.actions) {
             events.push(ChatEvent::ActionRequired { actions: state.actions.clone() });
+        }
+        if let Some(fallback) = state.fallback.as_ref().filter(|_| status_due) {
+            events.push(ChatEvent::Fallback {
+                selected_model: fallback.selected_model.clone(),
+                answered_by: fallback.answered_by.clone(),
+                reason: fallback.reason.clone(),
+            });
         }
         if let Some(retry) = state.retry.as_ref().filter(|_| status_due) {
             let left = retry.retry_at.0.saturating_sub(self.streams.clock.now_ms());

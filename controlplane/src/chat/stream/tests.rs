@@ -70,6 +70,7 @@ impl World {
             label: None,
             mode: "auto".into(),
             model_id: None,
+            fallback_model_id: None,
             effort: None,
             plan: None,
             workspace_id: None,
@@ -89,6 +90,7 @@ impl World {
             actions: Vec::new(),
             error: None,
             retry: None,
+            fallback: None,
             changes: Vec::new(),
         };
         let database = Arc::new(Database { rows: Mutex::new((state, Vec::new())), chat });

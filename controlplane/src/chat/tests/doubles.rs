@@ -81,6 +81,9 @@ pub(super) struct Model {
     names: Arc<Mutex<Option<VecDeque<Vec<Act>>>>>,
     /// Questions for names.
     named: watch::Sender<Vec<String>>,
+    /// Who is asked where the first model cannot answer, and whether that one can be asked at all.
+    fallback: Arc<Mutex<Option<ModelId>>>,
+    gone: Arc<Mutex<bool>>,
     /// Answers for the chats that begin with these words.
     parts: Arc<Mutex<HashMap<String, VecDeque<Vec<Act>>>>>,
 }
@@ -126,6 +129,16 @@ impl Model {
         waited.expect("names are asked for").unwrap().clone()
     }
 
+    /// From now on `id` stands in for every other model; its name is `fallback-1`.
+    pub(super) fn falls_back_to(&self, id: ModelId) {
+        *self.fallback.lock().unwrap() = Some(id);
+    }
+
+    /// Every model but the one that stands in is gone.
+    pub(super) fn gone(&self) {
+        *self.gone.lock().unwrap() = true;
+    }
+
     pub(super) fn window(&self, tokens: u64) {
         *self.window.lock().unwrap() = Some(tokens);
     }
@@ -162,15 +175,30 @@ impl Model {
 
 #[async_trait]
 impl Models for Model {
-    async fn choose(&self, _: Option<ModelId>) -> Result<ModelChoice, ChatErrorView> {
+    async fn choose(&self, model: Option<ModelId>) -> Result<ModelChoice, ChatErrorView> {
+        let stands_in = model.is_some() && model == *self.fallback.lock().unwrap();
+        if !stands_in && *self.gone.lock().unwrap() {
+            return Err(ChatErrorView {
+                code: "model_not_found".into(),
+                message: "gone".into(),
+                retryable: false,
+                provider: None,
+                status_code: None,
+                request_id: None,
+            });
+        }
         Ok(ModelChoice {
             provider: Arc::new(self.clone()),
-            model: "scripted-1".into(),
+            model: if stands_in { "fallback-1" } else { "scripted-1" }.into(),
             max_output_tokens: 1_000,
             context_limit: *self.window.lock().unwrap(),
             options: serde_json::Map::new(),
             price: None,
         })
+    }
+
+    async fn fallback(&self, _: Option<ModelId>) -> Option<ModelId> {
+        *self.fallback.lock().unwrap()
     }
 
     async fn namer(

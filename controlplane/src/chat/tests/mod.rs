@@ -9,6 +9,7 @@ mod compaction;
 mod crashes;
 mod doubles;
 mod edits;
+mod fallbacks;
 mod interrupts;
 mod leases;
 mod names;

@@ -8,7 +8,8 @@ use super::view::{ChatView, ModeBody, check_model, now};
 use crate::app::App;
 use crate::http::auth::Caller;
 use crate::http::code::Code;
-use crate::http::json::{Json, Name, body};
+use crate::http::json::{Json, Name, Patch, body};
+use crate::http::models::check_fallback;
 use crate::http::problem::Problem;
 use crate::http::query::Path;
 use crate::store::chats::{ChatPatch, TitleSource};
@@ -22,6 +23,9 @@ body! {
         /// Who answers from now on.
         #[schema(value_type = Option<String>)]
         pub model_id: Option<ModelId>,
+        /// Who is asked where that model cannot answer; null: whom the model's settings name.
+        #[schema(value_type = Option<String>)]
+        pub fallback_model_id: Patch<ModelId>,
         /// What the agent may do from now on.
         pub mode: Option<ModeBody>,
         /// Where its tools work; only for a chat that has no workspace.
@@ -48,10 +52,13 @@ pub async fn patch_chat(
         let detail = "there is no such workspace";
         return Err(Problem::of_field(Code::InvalidValue, "/workspace_id", detail));
     }
+    let fallback_model_id = body.fallback_model_id.given();
+    check_fallback(&app, body.model_id, fallback_model_id.flatten()).await?;
     let patch = ChatPatch {
         title: body.title.map(|title| (title.into_inner(), TitleSource::User)),
         label: None,
         model_id: body.model_id,
+        fallback_model_id,
         mode: body.mode.map(|mode| mode.as_str().to_owned()),
         workspace_id: body.workspace_id,
     };

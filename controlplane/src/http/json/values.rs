@@ -147,6 +147,14 @@ pub enum Patch<T> {
 }
 
 impl<T> Patch<T> {
+    /// What is given, if anything is.
+    pub fn given(self) -> Option<Option<T>> {
+        match self {
+            Self::Keep => None,
+            Self::Set(new) => Some(new),
+        }
+    }
+
     /// The new value, or the old one.
     pub fn or(self, old: Option<T>) -> Option<T> {
         match self {

@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
-use shared::ids::ProviderId;
+use shared::ids::{ModelId, ProviderId};
 
-use super::view::{ModelView, check_tokens, name_taken};
+use super::view::{ModelView, check_fallback, check_tokens, name_taken};
 use crate::app::App;
 use crate::http::code::Code;
 use crate::http::json::{Json, Name, body};
@@ -43,6 +43,10 @@ body! {
         pub hidden: Option<bool>,
         /// Whether it answers where no model is chosen; the first model does without asking.
         pub default: Option<bool>,
+        /// Who is asked for the rest of a turn where it cannot answer: overloaded, refused, or
+        /// failed three times.
+        #[schema(value_type = Option<String>)]
+        pub fallback_model_id: Option<ModelId>,
     }
 }
 
@@ -59,6 +63,7 @@ pub async fn create_model(
         let detail = "there is no such provider";
         return Err(Problem::of_field(Code::InvalidValue, "/provider_id", detail));
     }
+    check_fallback(&app, None, body.fallback_model_id).await?;
     let model = body.model.into_inner();
     let new = NewModel {
         provider_id: body.provider_id,
@@ -70,6 +75,7 @@ pub async fn create_model(
         options: body.options.unwrap_or_default(),
         enabled: body.enabled.unwrap_or(true),
         hidden: body.hidden.unwrap_or(false),
+        fallback_model_id: body.fallback_model_id,
     };
     let mut row = app.store.models.create(&new).await.map_err(name_taken)?;
     let is_first = body.default.is_none() && app.store.models.default_model().await?.is_none();

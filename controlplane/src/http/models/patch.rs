@@ -4,10 +4,10 @@ use axum::extract::State;
 use serde_json::{Map, Value};
 use shared::ids::{ModelId, ProviderId};
 
-use super::view::{ModelView, check_tokens, name_taken};
+use super::view::{ModelView, check_fallback, check_tokens, name_taken};
 use crate::app::App;
 use crate::http::code::Code;
-use crate::http::json::{Json, Name, body};
+use crate::http::json::{Json, Name, Patch, body};
 use crate::http::problem::Problem;
 use crate::http::query::Path;
 use crate::store::ModelPatch;
@@ -41,6 +41,9 @@ body! {
         /// Make it the default; the former one is it no longer. Make another one the default to
         /// take it away.
         pub default: Option<bool>,
+        /// Who is asked for the rest of a turn where it cannot answer; null: nobody.
+        #[schema(value_type = Option<String>)]
+        pub fallback_model_id: Patch<ModelId>,
     }
 }
 
@@ -63,6 +66,8 @@ pub async fn patch_model(
         let detail = "make another model the default instead";
         return Err(Problem::of_field(Code::InvalidValue, "/default", detail));
     }
+    let fallback_model_id = body.fallback_model_id.given();
+    check_fallback(&app, Some(id), fallback_model_id.flatten()).await?;
     let patch = ModelPatch {
         model: body.model.map(Name::into_inner),
         display_name: body.display_name.map(Name::into_inner),
@@ -72,6 +77,7 @@ pub async fn patch_model(
         options: body.options,
         enabled: body.enabled,
         hidden: body.hidden,
+        fallback_model_id,
     };
     let mut row = app.store.models.update(id, &patch).await.map_err(name_taken)?;
     if body.default == Some(true) {

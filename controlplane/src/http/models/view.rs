@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use shared::ids::{ModelId, ProviderId};
 use utoipa::ToSchema;
 
+use crate::app::App;
 use crate::http::code::Code;
 use crate::http::problem::Problem;
 use crate::store::{ModelRow, StoreError};
@@ -41,6 +42,9 @@ pub struct ModelView {
     pub hidden: bool,
     /// Whether it answers where no model is chosen.
     pub default: bool,
+    /// Who is asked for the rest of a turn where it cannot answer; none: nobody.
+    #[schema(value_type = Option<String>)]
+    pub fallback_model_id: Option<ModelId>,
 }
 
 impl From<ModelRow> for ModelView {
@@ -57,6 +61,7 @@ impl From<ModelRow> for ModelView {
             enabled: row.enabled,
             hidden: row.hidden,
             default: row.is_default,
+            fallback_model_id: row.fallback_model_id,
         }
     }
 }
@@ -68,6 +73,24 @@ pub(super) fn check_tokens(pointer: &str, tokens: Option<i64>) -> Result<(), Pro
             Err(Problem::of_field(Code::OutOfRange, pointer, detail))
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses a fallback that is not there, or is the model itself.
+pub(in crate::http) async fn check_fallback(
+    app: &App,
+    model: Option<ModelId>,
+    fallback: Option<ModelId>,
+) -> Result<(), Problem> {
+    let Some(id) = fallback else { return Ok(()) };
+    let refuse =
+        |detail| Err(Problem::of_field(Code::InvalidValue, "/fallback_model_id", detail));
+    if model == Some(id) {
+        return refuse("a model cannot stand in for itself");
+    }
+    match app.store.models.model(id).await? {
+        Some(_) => Ok(()),
+        None => refuse("there is no such model"),
     }
 }
 

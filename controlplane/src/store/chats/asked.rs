@@ -114,6 +114,8 @@ pub struct ChatPatch {
     pub label: Option<String>,
     /// The model for what follows.
     pub model_id: Option<ModelId>,
+    /// Who is asked where the model cannot answer; some of none: whom the model's settings name.
+    pub fallback_model_id: Option<Option<ModelId>>,
     /// The mode.
     pub mode: Option<String>,
     /// The workspace; only for a chat that has none.

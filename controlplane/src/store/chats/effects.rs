@@ -92,7 +92,10 @@ impl Held<'_> {
             Effect::Dequeue { id, .. } => self.dequeue(id).await?,
             Effect::MoveToHead { id, .. } => self.move_to_head(id).await?,
             Effect::MoveInQueue { id, to } => self.move_in_queue(id, to).await?,
-            Effect::GrantSteps => self.grant().await?,
+            Effect::GrantSteps => {
+                self.chat.fallback = None;
+                self.grant().await?;
+            }
             Effect::Rewrite(id, message) => self.rewrite(id, &message).await?,
             Effect::PromoteHead => self.promote_head().await?,
             Effect::PromoteSteered => self.promote_steered().await?,
@@ -103,6 +106,7 @@ impl Held<'_> {
             }
             Effect::NoteRetry(retry) => self.chat.retry = Some(retry),
             Effect::ClearRetry => self.chat.retry = None,
+            Effect::NoteFallback(fallback) => self.chat.fallback = Some(fallback),
             Effect::NoteError(error) => self.chat.last_error = Some(error),
             Effect::ClearError => self.chat.last_error = None,
             Effect::Disown => {
@@ -184,6 +188,8 @@ impl Held<'_> {
         variant: Option<Variant>,
     ) -> Result<(), StoreError> {
         if new_turn {
+            // The model that was chosen is asked again.
+            self.chat.fallback = None;
             self.grant().await?;
         }
         if message.model_id.is_some() {

@@ -24,7 +24,8 @@ macro_rules! chat_columns {
          steered_length, unanswered, awaited, effort, plan, client_tools, leaf_id, forked_from, \
          last_seq, runnable_since_ms, created_at_ms, updated_at_ms, root_id, depth, agent_type, \
          spawned_by, reports, outcome, awaited_agents, budget, worked_ms, total_tokens, \
-         total_cost_micros, granted_tokens, granted_cost_micros, labelled_version"
+         total_cost_micros, granted_tokens, granted_cost_micros, labelled_version, \
+         fallback_model_id, fallback"
     };
 }
 macro_rules! raise_version {
@@ -61,7 +62,8 @@ const SAVE: &str = "UPDATE chats SET model_id = $2, status = $3, archived = $4, 
      steered_length = $15, unanswered = $16, last_seq = $17, awaited = $18, effort = $19, \
      plan = $20, leaf_id = $21, mode = $22, reports = $23, outcome = $24, awaited_agents = $25, \
      budget = $26, worked_ms = $27, total_tokens = $28, total_cost_micros = $29, \
-     granted_tokens = $30, granted_cost_micros = $31, runnable_since_ms = $32 \
+     granted_tokens = $30, granted_cost_micros = $31, runnable_since_ms = $32, \
+     fallback = $33 \
      WHERE id = $1";
 
 pub(super) const STATEMENTS: &[&str] = &[LOCK, LOCK_FENCED, LOCK_OWNED, LOCK_FREE, SAVE];
@@ -279,6 +281,7 @@ impl<'t> Held<'t> {
                 .bind(chat.granted_tokens)
                 .bind(chat.granted_cost_micros)
                 .bind(chat.runnable_since_ms)
+                .bind(chat.fallback.as_ref().map(json))
                 .execute(conn)
                 .await?;
         });

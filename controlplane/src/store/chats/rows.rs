@@ -7,7 +7,7 @@ use shared::ids::{ChatId, MessageId, ModelId, OpId, ReplicaId, RunnerId, UserId,
 use crate::chat::content::{ClientTool, Effort, Plan};
 use crate::chat::event::{ChatErrorView, ChatHead, ChatStatus, FamilyHead};
 use crate::chat::family::{AgentType, Budget, Outcome};
-use crate::chat::machine::{ExecutionState, Facts, RetryState};
+use crate::chat::machine::{ExecutionState, Facts, FallbackState, RetryState};
 use crate::store::error::StoreError;
 use crate::store::row::{Columns, Reader};
 use crate::text_enum::text_enum;
@@ -72,6 +72,10 @@ pub struct ChatRow {
     pub attempt: i64,
     /// Why and how long the worker waits before the next attempt.
     pub retry: Option<RetryState>,
+    /// Who is asked for the rest of the turn in place of the model, and why.
+    pub fallback: Option<FallbackState>,
+    /// Who is asked where the model cannot answer; none: whom the model's settings name.
+    pub fallback_model_id: Option<ModelId>,
     /// Why the chat stopped; only in the error state.
     pub last_error: Option<ChatErrorView>,
     /// The replica that drives it.
@@ -217,6 +221,7 @@ impl ChatRow {
             label: self.label.clone(),
             mode: self.mode.clone(),
             model_id: self.model_id,
+            fallback_model_id: self.fallback_model_id,
             effort: self.effort,
             plan: self.plan.clone().map(Box::new),
             workspace_id: self.workspace_id,
@@ -257,6 +262,8 @@ impl ChatRow {
             queue_version: row.int("queue_version")?,
             attempt: row.int("attempt")?,
             retry: row.json_or_null("retry_state")?,
+            fallback: row.json_or_null("fallback")?,
+            fallback_model_id: row.parsed_or_null("fallback_model_id")?,
             last_error: row.json_or_null("last_error")?,
             worker_id: row.parsed_or_null("worker_id")?,
             runner_id: row.parsed_or_null("runner_id")?,

@@ -25,7 +25,7 @@ pub(super) const INSERT: &str = concat!(
     chat_columns!()
 );
 const PATCH: &str = "UPDATE chats SET title = $2, title_source = $3, label = $4, model_id = $5, \
-     mode = $6, workspace_id = $7 WHERE id = $1";
+     mode = $6, workspace_id = $7, fallback_model_id = $8, fallback = $9 WHERE id = $1";
 
 pub(super) const STATEMENTS: &[&str] = &[INSERT, PATCH];
 
@@ -258,7 +258,11 @@ impl ChatStore {
             if let Some(label) = &patch.label {
                 chat.label = Some(clean(label).into_owned());
             }
-            chat.model_id = patch.model_id.or(chat.model_id);
+            if patch.model_id.is_some() {
+                // What is chosen now is asked now.
+                (chat.model_id, chat.fallback) = (patch.model_id, None);
+            }
+            chat.fallback_model_id = patch.fallback_model_id.unwrap_or(chat.fallback_model_id);
             chat.mode = patch.mode.clone().unwrap_or_else(|| chat.mode.clone());
             chat.workspace_id = chat.workspace_id.or(patch.workspace_id);
             on_pool!(held.tx.conn(), |conn| {
@@ -270,6 +274,8 @@ impl ChatStore {
                     .bind(chat.model_id.map(|id| id.to_string()))
                     .bind(&chat.mode)
                     .bind(chat.workspace_id.map(|id| id.to_string()))
+                    .bind(chat.fallback_model_id.map(|id| id.to_string()))
+                    .bind(chat.fallback.as_ref().map(json))
                     .execute(conn)
                     .await?;
             });

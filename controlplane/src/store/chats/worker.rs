@@ -12,7 +12,7 @@ use crate::chat::content::{Role, Usage};
 use crate::chat::event::ChatErrorView;
 use crate::chat::family::{Outcome, outcome_of};
 use crate::chat::machine::{
-    Asked, AssistantMessage, Event, Gate, Intent, Mode, RetryState, ToolAnswer, gate,
+    Asked, AssistantMessage, Event, FallbackState, Gate, Intent, Mode, RetryState, ToolAnswer, gate,
 };
 use crate::store::db::{in_write_tx, on_pool};
 use crate::store::error::StoreError;
@@ -184,6 +184,23 @@ impl ChatStore {
             row.as_ref().map(ChatRow::read).transpose()?
         });
         row.ok_or(StoreError::Fenced)
+    }
+
+    /// Keeps who answers for the rest of the turn, and counts the attempt of the call that follows,
+    /// in one transaction: whoever looks asks the same model.
+    pub async fn fall_back(
+        &self,
+        id: ChatId,
+        fence: &WorkerFence,
+        fallback: &FallbackState,
+    ) -> Result<(ChatRow, WorkerFence), StoreError> {
+        in_write_tx!(&self.base.db, |tx| {
+            let mut held = Held::take_fenced(tx, &self.base, id, fence).await?;
+            held.apply(Event::FallBack(fallback.clone()), None).await?;
+            held.save().await?;
+            let fence = fence.moved_to(&held.chat);
+            (held.chat, fence)
+        })
     }
 
     /// Keeps what the model said and what is going to be run for it, before anything is dispatched.

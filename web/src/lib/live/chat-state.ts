@@ -112,7 +112,7 @@ export function prepend(state: ChatState, page: readonly S.MessageView[]): ChatS
 
 /** A new connection: what the server tells anew is forgotten, what it only continues is kept. */
 export function resumed(state: ChatState): ChatState {
-  return { ...state, ready: false, retry: null, actions: [] };
+  return { ...state, ready: false, retry: null, fallback: null, actions: [] };
 }
 
 type Rest = Exclude<S.Envelope, { type: "message" | "message_removed" | "resync" }>;
@@ -150,10 +150,11 @@ function rest(state: ChatState, event: Rest): Partial<ChatState> {
   }
 }
 
-/** Ends a retry phase. At rest no episode runs either: what was seen of one is a message by now. */
+/** Ends a retry phase and a fallback. At rest no episode runs either: what was seen of one is a message by now. */
 function statusChange(status: S.ChatStatus): Partial<ChatState> {
-  if (status === "running" || status === "interrupting") return { status, retry: null };
-  return { status, retry: null, preview: null };
+  const ended = { status, retry: null, fallback: null };
+  if (status === "running" || status === "interrupting") return ended;
+  return { ...ended, preview: null };
 }
 
 /** Puts a message in its place. False: it is not newer than what is there. */

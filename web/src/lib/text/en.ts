@@ -6,6 +6,17 @@ function ordinal(place: number): string {
 }
 
 /** Every sentence of the pages. Says what happened and what to do; sentence case, no exclamation marks. */
+const FALLBACK_REASONS: Record<string, string> = {
+  provider_overloaded: "is overloaded",
+  provider_rate_limited: "is asked too often",
+  provider_auth: "refused the key",
+  provider_key_missing: "has no key",
+  provider_quota: "has no quota left",
+  provider_config: "refused the request",
+  model_not_found: "is gone",
+  model_disabled: "is switched off",
+};
+
 export const t = {
   product: "Holdfast",
   common: {
@@ -171,6 +182,9 @@ export const t = {
     modelHint: "As the provider names it.",
     shownAs: "Shown as",
     context: "Context, in tokens",
+    fallback: "If it cannot answer",
+    fallbackHint: "Asked for the rest of a turn when this model is overloaded, refuses, or fails three times.",
+    noFallback: "Stop with the error",
     makeDefault: "Default model",
     isDefault: "default",
     setDefault: "Make default",
@@ -512,7 +526,7 @@ export const t = {
     retryIn: (attempt: number, seconds: number) => `Attempt ${attempt} failed. Trying again in ${seconds} s.`,
     retryNow: (attempt: number) => `Attempt ${attempt} failed. Trying again now.`,
     fallback: (selected: string, answered: string, reason: string) =>
-      `${answered} answered instead of ${selected}: ${reason}`,
+      `${answered} answers for the rest of this turn: ${selected} ${FALLBACK_REASONS[reason] ?? `could not (${reason})`}.`,
     notConnected: (name: string) => `${name} has never connected. The agent's commands wait for it.`,
     connect: "Show the command",
     unreachable: (name: string, since: string, ago: string) => `${name} is unreachable since ${since}, for ${ago}.`,

@@ -29,7 +29,7 @@ export function ChatNotices({ chat, workspace, onRetry }: ChatNoticesProps) {
           </span>
         </p>
       )}
-      {chat.fallback && (
+      {chat.fallback && chat.status !== "waiting" && (
         <p className="banner" role="status">
           <Icon name="anchor" />
           {t.chat.fallback(chat.fallback.selected, chat.fallback.answered, chat.fallback.reason)}

@@ -1,4 +1,4 @@
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useId, useState, type FormEvent } from "react";
 import { api } from "../../lib/api/calls";
 import { asProblem } from "../../lib/api/problem";
@@ -6,7 +6,7 @@ import { modelsQuery } from "../../lib/api/queries";
 import type { ModelView } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 import { Button } from "../../lib/ui/button";
-import { Check, Field } from "../../lib/ui/field";
+import { Check, Field, Select } from "../../lib/ui/field";
 import { ProblemNote } from "../../lib/ui/states";
 
 interface ModelFormProps {
@@ -30,6 +30,8 @@ export function ModelForm({ providerId, model, known = [], first = false, onDone
   const [title, setTitle] = useState(model?.display_name ?? "");
   const [context, setContext] = useState(String(model?.context_limit ?? CONTEXT));
   const [isDefault, setDefault] = useState(model?.default ?? first);
+  const [fallback, setFallback] = useState(model?.fallback_model_id ?? "");
+  const others = (useQuery(modelsQuery).data?.items ?? []).filter((other) => other.id !== model?.id);
   const save = useMutation({
     mutationFn: () => {
       const body = {
@@ -37,6 +39,7 @@ export function ModelForm({ providerId, model, known = [], first = false, onDone
         display_name: title.trim() || name.trim(),
         context_limit: Number(context),
         default: isDefault,
+        fallback_model_id: fallback || null,
       };
       return model
         ? api.patchModel(model.id, body)
@@ -82,6 +85,21 @@ export function ModelForm({ providerId, model, known = [], first = false, onDone
           error={problem?.field("context_limit")}
         />
       </div>
+      {others.length > 0 && (
+        <Select
+          label={t.models.fallback}
+          hint={t.models.fallbackHint}
+          value={fallback}
+          onChange={(e) => setFallback(e.target.value)}
+        >
+          <option value="">{t.models.noFallback}</option>
+          {others.map((other) => (
+            <option key={other.id} value={other.id}>
+              {other.display_name}
+            </option>
+          ))}
+        </Select>
+      )}
       {!first && (
         <Check label={t.models.makeDefault} checked={isDefault} onChange={(e) => setDefault(e.target.checked)} />
       )}
