@@ -11,6 +11,7 @@ use super::content::{Part, Role, StoredPart};
 use super::context::marks::{Marks, mark};
 use super::context::repair::missing;
 use super::context::{Dialect, repair, stub, summary, words};
+use super::edit_check::{self, is_check};
 use super::family;
 use crate::llm::PromptMessage;
 use crate::store::chats::MessageRow;
@@ -57,6 +58,14 @@ fn shown(history: &[MessageRow], marks: Marks<'_>, reader: Reader<'_>) -> Vec<Pr
             Role::User => {
                 let parts = row.content.iter().filter_map(|stored| said(row, stored, reader));
                 push(&mut prompt, Role::User, parts.collect());
+            }
+            Role::Assistant if is_check(row) => {
+                let pruned = row.seq <= marks.pruned_through;
+                let found = rows[at + 1..].first().filter(|row| row.role == Role::Tool);
+                let result = found.and_then(|row| row.content.first());
+                let text = edit_check::told(row, result.map(|stored| &stored.part), !pruned);
+                let told = text.map(|text| Part::Text { text }.into());
+                push(&mut prompt, Role::User, told.into_iter().collect());
             }
             Role::Assistant => {
                 let parts: Vec<StoredPart> =

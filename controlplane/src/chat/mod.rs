@@ -13,6 +13,7 @@ pub mod client;
 pub mod content;
 pub mod context;
 pub mod deciding;
+pub mod edit_check;
 pub mod engine;
 pub mod event;
 pub mod family;

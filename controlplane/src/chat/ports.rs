@@ -80,6 +80,8 @@ pub struct ToolRun {
     pub args: serde_json::Value,
     /// Where its output is shown while it runs.
     pub live: LiveOutput,
+    /// What of it still runs when it answers is stopped.
+    pub ends: bool,
     /// Ends the wait.
     pub cancel: CancellationToken,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use shared::ids::{InstanceId, WorkspaceId};
 
 use super::Base;
+use crate::chat::edit_check::EditCheck;
 use super::db::on_pool;
 use super::error::StoreError;
 use super::row::{Columns, Reader};
@@ -39,6 +40,8 @@ pub struct WorkspaceRow {
     pub root: Option<String>,
     /// When a link of the daemon was last alive, in unix milliseconds.
     pub last_seen_at_ms: Option<i64>,
+    /// What is run after edits; none: nothing.
+    pub edit_check: Option<EditCheck>,
 }
 
 /// A workspace to be made.
@@ -75,7 +78,7 @@ pub struct WorkspaceStore {
 macro_rules! columns {
     () => {
         "id, name, labels, created_at_ms, device_spki, device_since_ms, instance_id, version, os, \
-         arch, hostname, root, last_seen_at_ms"
+         arch, hostname, root, last_seen_at_ms, edit_check"
     };
 }
 
@@ -91,6 +94,10 @@ const UPDATE: &str = concat!(
      WHERE id = $1 RETURNING ",
     columns!()
 );
+const SET_EDIT_CHECK: &str = concat!(
+    "UPDATE workspaces SET edit_check = $2 WHERE id = $1 RETURNING ",
+    columns!()
+);
 const DELETE: &str = "DELETE FROM workspaces WHERE id = $1";
 const SET_DEVICE: &str =
     "UPDATE workspaces SET device_spki = $2, device_since_ms = $3 WHERE id = $1";
@@ -102,7 +109,19 @@ const CONNECTED: &str = "UPDATE workspaces SET instance_id = $2, version = $3, o
 const LAST_SEEN: &str = "UPDATE workspaces SET last_seen_at_ms = $2 WHERE id = $1";
 
 pub(super) const STATEMENTS: &[&str] =
-    &[INSERT, BY_ID, PAGE, UPDATE, DELETE, SET_DEVICE, DEVICE, BY_DEVICE, CONNECTED, LAST_SEEN];
+    &[
+    INSERT,
+    BY_ID,
+    PAGE,
+    UPDATE,
+    SET_EDIT_CHECK,
+    DELETE,
+    SET_DEVICE,
+    DEVICE,
+    BY_DEVICE,
+    CONNECTED,
+    LAST_SEEN,
+];
 
 impl WorkspaceStore {
     pub(super) const fn new(base: Base) -> Self {
@@ -159,6 +178,22 @@ impl WorkspaceStore {
                 .bind(id.to_string())
                 .bind(name.map(clean))
                 .bind(labels.map(json))
+                .fetch_one(pool)
+                .await?;
+            read(&row)
+        })
+    }
+
+    /// Sets what is run after edits; none: nothing. Errors: [`StoreError::NotFound`].
+    pub async fn set_edit_check(
+        &self,
+        id: WorkspaceId,
+        check: Option<&EditCheck>,
+    ) -> Result<WorkspaceRow, StoreError> {
+        on_pool!(self.base.db.writer(), |pool| {
+            let row = sqlx::query(SET_EDIT_CHECK)
+                .bind(id.to_string())
+                .bind(check.map(json))
                 .fetch_one(pool)
                 .await?;
             read(&row)
@@ -259,5 +294,6 @@ fn read<R: Columns>(row: &R) -> Result<WorkspaceRow, StoreError> {
         hostname: row.text_or_null("hostname")?,
         root: row.text_or_null("root")?,
         last_seen_at_ms: row.int_or_null("last_seen_at_ms")?,
+        edit_check: row.json_or_null("edit_check")?,
     })
 }

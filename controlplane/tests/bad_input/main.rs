@@ -10,6 +10,7 @@ mod chats;
 mod documents;
 mod program;
 mod rows;
+mod settings;
 mod sockets;
 mod transport;
 mod world;

@@ -1,6 +1,7 @@
 //! The compactions of a history, and what they make of its rows. Pure.
 
 use crate::chat::content::{Compaction, CompactionMethod, Part, Role};
+use crate::chat::edit_check::is_check;
 use crate::store::chats::MessageRow;
 
 /// The code of the remark by which somebody asks for a compaction.
@@ -69,7 +70,7 @@ pub fn request(row: &MessageRow) -> Option<&str> {
 /// Whether the model spoke or acted in this row.
 #[must_use]
 pub fn is_step(row: &MessageRow) -> bool {
-    !row.removed && row.role == Role::Assistant && mark(row).is_none()
+    !row.removed && row.role == Role::Assistant && mark(row).is_none() && !is_check(row)
 }
 
 /// Whether an agent of the chat told something in this row.

@@ -15,6 +15,7 @@
 use crate::chat::content::{Part, Role};
 use crate::chat::context::is_compactable;
 use crate::chat::context::marks::{is_report, is_said, mark, request};
+use crate::chat::edit_check::checks_in_turn;
 use crate::chat::event::{ChatErrorView, ChatStatus};
 use crate::store::chats::{ChatRow, MessageRow};
 
@@ -67,7 +68,7 @@ pub(super) fn next(chat: &ChatRow, history: &[MessageRow]) -> Next {
         Some(row) if row.role == Role::Assistant && !has_calls(row) => Next::FinishTurn,
         // A chat that takes its replica down is not tried for ever.
         Some(_) if chat.attempt > ATTEMPTS_MAX => Next::TooManyAttempts,
-        Some(_) => match pause(chat, history, chat.steps_in_turn - compactions(history)) {
+        Some(_) => match pause(chat, history, models_steps(chat, history)) {
             Some(why) => Next::Pause(Box::new(why)),
             None => Next::CallModel,
         },
@@ -89,6 +90,11 @@ fn last_word(history: &[MessageRow]) -> (Option<&MessageRow>, bool) {
         }
     }
     (None, false)
+}
+
+/// Steps of the turn that the model took.
+fn models_steps(chat: &ChatRow, history: &[MessageRow]) -> i64 {
+    chat.steps_in_turn - compactions(history) - checks_in_turn(history)
 }
 
 /// Compactions of the turn: they are committed as steps and are none of the model's.

@@ -22,6 +22,7 @@
 
 mod advisor;
 mod agents;
+mod check;
 mod checkpoint;
 mod commit;
 mod compact;
@@ -210,6 +211,9 @@ impl Runner {
 
     /// Asks the model, unless the family has used what it may.
     async fn call_model(&mut self) -> Flow {
+        if let Some(check) = self.check_due().await? {
+            return self.begin_check(&check).await;
+        }
         match limits::spent_too_much(&self.shared.store, &self.chat).await {
             Ok(None) => self.generate().await,
             Ok(Some(why)) => self.finish_error(why).await,

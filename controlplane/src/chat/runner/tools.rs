@@ -250,6 +250,7 @@ impl Runner {
             tool: row.tool.clone(),
             args: row.args.clone(),
             live: LiveOutput::new(move |text| shown.publish(Piece::Delta { index, kind, text })),
+            ends: self.is_of_check(row),
             cancel: cancel.clone(),
         }
     }
@@ -364,6 +365,12 @@ async fn to_an_answer(tools: &dyn ToolRunner, run: ToolRun, queued: Duration) ->
         };
         match ran {
             Ok(outcome) => {
+                if run.ends
+                    && !outcome.process_ids.is_empty()
+                    && let Some(workspace) = run.workspace_id
+                {
+                    tools.stop(workspace, &run.operation).await;
+                }
                 return Ended::Answered { outcome, queued, duration: begun.elapsed() };
             }
             Err(ToolError::Fenced) => return Ended::Fenced,

@@ -348,12 +348,24 @@ pub(super) struct Tools {
     stopped: Mutex<Vec<OpId>>,
     acknowledged: Mutex<Vec<OpId>>,
     lost: Mutex<HashMap<OpId, u64>>,
+    /// What commands answer, one after the other; then they exit with 0.
+    exits: Mutex<VecDeque<Value>>,
+    /// What every command waits for.
+    command_gate: Mutex<Option<&'static str>>,
     gates: Gates,
 }
 
 impl Tools {
     pub(super) fn open(&self, gate: &str) {
         self.gates.open(gate);
+    }
+
+    pub(super) fn gate_commands(&self, gate: &'static str) {
+        *self.command_gate.lock().unwrap() = Some(gate);
+    }
+
+    pub(super) fn exits(&self, answers: impl IntoIterator<Item = Value>) {
+        self.exits.lock().unwrap().extend(answers);
     }
 
     pub(super) fn ledger(&self) -> Vec<String> {
@@ -390,18 +402,24 @@ impl Tools {
 
     async fn perform(&self, run: &ToolRun) -> Result<ToolOutcome, ToolError> {
         let args = &run.args;
-        let what = args["what"].as_str().unwrap_or("?").to_owned();
+        let what = args["what"].as_str().or(args["command"].as_str()).unwrap_or("?").to_owned();
         if self.kind(&run.tool) == Some(ToolKind::Operation)
             && let Some(Entry { answer: Some(answer), .. }) = self.admit(&run.operation, &what)?
         {
             return Ok(ToolOutcome::ok(answer));
         }
         run.live.push(args["live"].as_str().unwrap_or_default());
-        if let Some(gate) = args["gate"].as_str() {
+        let gate = self.command_gate.lock().unwrap().filter(|_| run.tool == "execute");
+        if let Some(gate) = gate.or(args["gate"].as_str()) {
             self.gates.wait(gate).await;
         }
         assert!(!args["panic"].as_bool().unwrap_or_default(), "the script wants it");
         let mut answer = json!({ "did": what });
+        if run.tool == "execute" {
+            answer = self.exits.lock().unwrap().pop_front().unwrap_or_else(|| {
+                json!({ "state": "exited", "exit_code": 0, "output": "fine" })
+            });
+        }
         if let Some(bytes) = args["bytes"].as_u64() {
             answer["output"] = "x".repeat(bytes as usize).into();
         }
@@ -414,7 +432,11 @@ impl Tools {
             *lost += 1;
             return Err(ToolError::Unknown { reason: "scripted".into() });
         }
-        Ok(ToolOutcome::ok(answer))
+        let mut outcome = ToolOutcome::ok(answer);
+        if outcome.result["state"] == "running" {
+            outcome.process_ids.push(run.operation.process_id);
+        }
+        Ok(outcome)
     }
 }
 
@@ -431,7 +453,7 @@ impl ToolRunner for Tools {
 
     fn kind(&self, tool: &str) -> Option<ToolKind> {
         match tool {
-            "act" | "execute" | "hangs" => Some(ToolKind::Operation),
+            "act" | "execute" | "hangs" | "write_file" => Some(ToolKind::Operation),
             "update_plan" => Some(ToolKind::Progress),
             "look" => Some(ToolKind::Read),
             _ => None,
@@ -445,7 +467,7 @@ impl ToolRunner for Tools {
             "ask_user" => Some(Class::Question),
             "propose_plan" => Some(Class::Plan),
             "execute" => Some(Class::Act { subject: args["command"].as_str().map(str::to_owned) }),
-            "look" | "update_plan" | "hangs" => Some(Class::Free),
+            "look" | "update_plan" | "hangs" | "write_file" => Some(Class::Free),
             _ => None,
         }
     }

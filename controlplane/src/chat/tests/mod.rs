@@ -8,6 +8,7 @@ mod budgets;
 mod compaction;
 mod crashes;
 mod doubles;
+mod edit_checks;
 mod edits;
 mod fallbacks;
 mod interrupts;

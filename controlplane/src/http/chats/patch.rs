@@ -10,6 +10,7 @@ use crate::http::auth::Caller;
 use crate::http::code::Code;
 use crate::http::json::{Json, Name, Patch, body};
 use crate::http::models::check_fallback;
+use crate::http::workspaces::EditCheckBody;
 use crate::http::problem::Problem;
 use crate::http::query::Path;
 use crate::store::chats::{ChatPatch, TitleSource};
@@ -31,6 +32,10 @@ body! {
         /// Where its tools work; only for a chat that has no workspace.
         #[schema(value_type = Option<String>)]
         pub workspace_id: Option<WorkspaceId>,
+        /// What is run after edits in this chat; an empty command: nothing; null: what its workspace
+        /// says.
+        #[schema(value_type = Option<EditCheckBody>)]
+        pub edit_check: Patch<EditCheckBody>,
         /// How much it may use from now on; without fields: no limits but the steps of a turn.
         pub budget: Option<BudgetBody>,
     }
@@ -63,7 +68,12 @@ pub async fn patch_chat(
         workspace_id: body.workspace_id,
     };
     let budget = body.budget.map(|budget| budget.budget("/budget")).transpose()?;
+    let given = body.edit_check.given();
+    let check = given.map(|check| check.map(|it| it.check("/edit_check")).transpose()).transpose()?;
     app.chats.patch(caller.user_id, id, patch).await?;
+    if let Some(check) = check {
+        app.store.chats.set_edit_check(id, check.as_ref()).await?;
+    }
     if budget.is_some() {
         app.chats.set_budget(caller.user_id, id, budget).await?;
     }

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::chat::actions;
 use crate::chat::content::Effort;
+use crate::chat::edit_check::EditCheck;
 use crate::chat::event::{ActionView, ChatErrorView, ChatHead, QueuedView};
 use crate::http::code::Code;
 use crate::http::json::choice;
@@ -78,6 +79,9 @@ pub struct ChatView {
     last_error: Option<ChatErrorView>,
     /// What it waits for from a person or a client.
     actions: Vec<ActionView>,
+    /// What is run after edits in this chat; none: what its workspace says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edit_check: Option<EditCheck>,
 }
 
 impl ChatView {
@@ -89,6 +93,7 @@ impl ChatView {
             queue,
             last_error: row.last_error.clone(),
             actions,
+            edit_check: None,
         }
     }
 }
@@ -102,7 +107,8 @@ impl From<ChatSnapshot> for ChatView {
 
 /// The chat as it is now, with its queue and without its messages.
 pub(super) async fn now(app: &App, user: UserId, id: ChatId) -> Result<ChatView, Problem> {
-    Ok(app.chats.snapshot(user, id, i64::MAX).await?.into())
+    let view: ChatView = app.chats.snapshot(user, id, i64::MAX).await?.into();
+    Ok(ChatView { edit_check: app.store.chats.own_edit_check(id).await?, ..view })
 }
 
 /// Refuses a model that is not there or is switched off.

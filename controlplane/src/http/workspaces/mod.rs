@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod edit_check;
 mod get;
 mod join_token;
 mod list;
@@ -10,6 +11,7 @@ mod view;
 
 pub use create::*;
 pub use delete::*;
+pub use edit_check::EditCheckBody;
 pub use get::*;
 pub use join_token::*;
 pub use list::*;

@@ -7,6 +7,7 @@ use shared::ids::WorkspaceId;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::chat::edit_check::EditCheck;
 use crate::fleet::{Presence, WorkspaceLink};
 use crate::http::problem::Problem;
 use crate::store::WorkspaceRow;
@@ -57,6 +58,8 @@ pub struct WorkspaceView {
     pub last_seen_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What is run after edits; none: nothing.
+    pub edit_check: Option<EditCheck>,
 }
 
 impl WorkspaceView {
@@ -90,6 +93,7 @@ impl WorkspaceView {
             rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 100_000.0).round() / 100.0),
             last_seen_at: last_seen_ms.map(Timestamp),
             created_at: Timestamp(row.created_at_ms),
+            edit_check: row.edit_check,
         }
     }
 

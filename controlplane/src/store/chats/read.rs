@@ -9,9 +9,11 @@ use super::entries::{MessageRow, OperationRow};
 use super::guard::chat_columns;
 use super::queue::{IN_ORDER, read_queued};
 use super::rows::ChatRow;
+use crate::chat::edit_check::EditCheck;
 use crate::store::db::{Tx, in_write_tx, on_pool};
 use crate::store::error::StoreError;
 use crate::store::row::{Columns, Reader};
+use crate::store::text::json;
 
 macro_rules! message_columns {
     () => {
@@ -52,6 +54,9 @@ const LIST: &str = concat!(
      AND (parent_id IS NULL OR status NOT IN ('waiting', 'error')) \
      ORDER BY updated_at_ms DESC, id DESC LIMIT $6"
 );
+const EDIT_CHECK: &str = "SELECT chats.edit_check AS own, workspaces.edit_check AS common \
+     FROM chats LEFT JOIN workspaces ON workspaces.id = $2 WHERE chats.id = $1";
+const SET_EDIT_CHECK: &str = "UPDATE chats SET edit_check = $2 WHERE id = $1";
 const WORKER: &str = "SELECT worker_id FROM chats WHERE id = $1";
 const ACKNOWLEDGE: &str = "UPDATE operations SET acknowledged = TRUE WHERE op_id = $1";
 const UNACKNOWLEDGED: &str = "SELECT op_id FROM operations \
@@ -67,6 +72,8 @@ pub(super) const STATEMENTS: &[&str] = &[
     PAGE_AFTER,
     PAGE_BEFORE,
     LIST,
+    EDIT_CHECK,
+    SET_EDIT_CHECK,
     WORKER,
     ACKNOWLEDGE,
     UNACKNOWLEDGED,
@@ -80,6 +87,56 @@ impl ChatStore {
             let row = sqlx::query(HEAD).bind(id.to_string()).fetch_optional(pool).await?;
             row.as_ref().map(ChatRow::read).transpose()
         })
+    }
+
+    /// What is run after edits in this chat; none: nothing.
+    pub async fn edit_check(
+        &self,
+        id: ChatId,
+        workspace: WorkspaceId,
+    ) -> Result<Option<EditCheck>, StoreError> {
+        let (own, common) = self.edit_checks(id, Some(workspace)).await?;
+        Ok(EditCheck::of(own, common))
+    }
+
+    /// The chat's own check after edits; none: that of its workspace holds.
+    pub async fn own_edit_check(&self, id: ChatId) -> Result<Option<EditCheck>, StoreError> {
+        Ok(self.edit_checks(id, None).await?.0)
+    }
+
+    async fn edit_checks(
+        &self,
+        id: ChatId,
+        workspace: Option<WorkspaceId>,
+    ) -> Result<(Option<EditCheck>, Option<EditCheck>), StoreError> {
+        on_pool!(self.base.db.reader(), |pool| {
+            let found = sqlx::query(EDIT_CHECK)
+                .bind(id.to_string())
+                .bind(workspace.map(|id| id.to_string()))
+                .fetch_optional(pool)
+                .await?;
+            let Some(row) = found else { return Ok((None, None)) };
+            let row = Reader::of(&row, "chats", "edit_check");
+            Ok((row.json_or_null("own")?, row.json_or_null("common")?))
+        })
+    }
+
+    /// Sets the chat's own check after edits; none: that of its workspace holds. No version is
+    /// raised: nobody is shown it.
+    pub async fn set_edit_check(
+        &self,
+        id: ChatId,
+        check: Option<&EditCheck>,
+    ) -> Result<(), StoreError> {
+        let changed = on_pool!(self.base.db.writer(), |pool| {
+            sqlx::query(SET_EDIT_CHECK)
+                .bind(id.to_string())
+                .bind(check.map(json))
+                .execute(pool)
+                .await?
+                .rows_affected()
+        });
+        if changed == 1 { Ok(()) } else { Err(StoreError::NotFound) }
     }
 
     /// One chat, with its place in the queue.

@@ -66,6 +66,8 @@ export const api = {
   workspaces: () => body(client.GET("/api/v1/workspaces")),
   workspace: (id: string) => body(client.GET("/api/v1/workspaces/{id}", path({ id }))),
   createWorkspace: (value: { name: string }) => body(client.POST("/api/v1/workspaces", { body: value })),
+  patchWorkspace: (id: string, value: Body<"/api/v1/workspaces/{id}", "patch">) =>
+    body(client.PATCH("/api/v1/workspaces/{id}", { ...path({ id }), body: value })),
   deleteWorkspace: (id: string) => body(client.DELETE("/api/v1/workspaces/{id}", path({ id }))),
   joinToken: (id: string) => body(client.POST("/api/v1/workspaces/{id}/join-tokens", path({ id }))),
   processes: (id: string) => body(client.GET("/api/v1/workspaces/{id}/processes", path({ id }))),

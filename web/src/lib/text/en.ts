@@ -438,6 +438,12 @@ export const t = {
       off: "A title is the first words of the chat, and turns have no labels.",
     },
   },
+  editCheck: {
+    title: "Check after edits",
+    text: "Run after each batch of tools that edited files. The agent is told whether it passed, and is shown the output of one that did not. It runs in every mode without asking.",
+    command: "Command",
+    seconds: "Stopped after (seconds)",
+  },
   usage: {
     title: "Usage",
     text: "What your model calls used in the last 30 days. Calls whose counts the provider did not send are in no sum.",

@@ -12,6 +12,7 @@ import { Icon } from "../../lib/ui/icon";
 import { useNow, useTitle } from "../../lib/ui/hooks";
 import { Mark, markOfWorkspace } from "../../lib/ui/mark";
 import { LoadingRows, ProblemNote } from "../../lib/ui/states";
+import { EditCheck } from "./edit-check";
 import { JoinCommand } from "./join";
 import { WorkspaceNav } from "./nav";
 import { Processes } from "./processes";
@@ -72,6 +73,7 @@ function Detail({ workspace }: { workspace: WorkspaceView }) {
         </Button>
       )}
       {workspace.status !== "pending" && <Processes workspace={workspace} />}
+      {workspace.status !== "pending" && <EditCheck workspace={workspace} />}
       {removing && (
         <ConfirmDialog
           title={t.workspaces.remove(workspace.name)}
