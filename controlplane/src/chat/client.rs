@@ -30,6 +30,8 @@ pub struct ClientState {
     pub error: Option<ChatErrorView>,
     /// What is asked of a person.
     pub actions: Vec<ActionView>,
+    /// Answers of the open batch while it waits.
+    pub results: Vec<Part>,
     /// The pause before the next attempt: how many failed, and why.
     pub retry: Option<(i64, ChatErrorView)>,
     /// Who was asked, who answers for the rest of the turn, and why.
@@ -76,6 +78,7 @@ impl ClientState {
             }
             ChatEvent::Queue { items } => self.queue.clone_from(items),
             ChatEvent::Retry { attempt, error, .. } => self.retry = Some((*attempt, error.clone())),
+            ChatEvent::Results { items } => self.results.clone_from(items),
             ChatEvent::ActionRequired { actions } => self.actions.clone_from(actions),
             ChatEvent::Chat { chat } => self.head = Some(chat.clone()),
             ChatEvent::Usage { usage } => self.usage = Some(usage.clone()),
@@ -83,8 +86,7 @@ impl ClientState {
             ChatEvent::Resync { .. } => *self = Self::default(),
             ChatEvent::Ready => self.ready = true,
             ChatEvent::Fallback { selected_model, answered_by, reason } => {
-                self.fallback =
-                    Some((selected_model.clone(), answered_by.clone(), reason.clone()));
+                self.fallback = Some((selected_model.clone(), answered_by.clone(), reason.clone()));
             }
             ChatEvent::Ping => {}
         }

@@ -159,6 +159,12 @@ pub enum ChatEvent {
         /// Why, as a stable code.
         reason: String,
     },
+    /// Answers of the last step's calls that are stored, while other calls of it wait for people,
+    /// clients or agents and nothing runs. They become a message when all are there.
+    Results {
+        /// All of them, in the order of the calls; empty: there are none any more.
+        items: Vec<Part>,
+    },
     /// The chat waits for a person or a client.
     ActionRequired {
         /// What is asked; empty: nothing any more.

@@ -47,10 +47,7 @@ pub trait Models: Send + Sync + 'static {
 
     /// The model that writes titles and labels of chats with this model; none: nobody does. An error
     /// is a model that was chosen for it and cannot be used.
-    async fn namer(
-        &self,
-        _model: Option<ModelId>,
-    ) -> Option<Result<ModelChoice, ChatErrorView>> {
+    async fn namer(&self, _model: Option<ModelId>) -> Option<Result<ModelChoice, ChatErrorView>> {
         None
     }
 

@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use shared::ids::{ChatId, MessageId, UserId};
 
+use super::content::Part;
 use super::event::{ActionView, ChatErrorView, ChatHead, MessageView, QueuedView};
 use crate::time::Timestamp;
 
@@ -22,6 +23,9 @@ pub struct ChatState {
     pub queue: Vec<QueuedView>,
     /// What it waits for from a person or a client.
     pub actions: Vec<ActionView>,
+    /// Answers of the open batch that are stored, while nobody drives the chat; a runner shows them
+    /// in its preview.
+    pub results: Vec<Part>,
     /// Why the chat stopped, while its status says so.
     pub error: Option<ChatErrorView>,
     /// The pause before the next attempt, while there is one.

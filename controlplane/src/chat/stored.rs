@@ -4,11 +4,9 @@ use async_trait::async_trait;
 use shared::ids::{ChatId, UserId};
 
 use super::actions;
-use super::event::ChatHead;
-use super::reader::{
-    ChatReader, ChatState, FallbackView, MessageChange, ReadError, RetryView,
-};
-use crate::store::chats::{ChatSnapshot, ChatStore, MessageRow, QueuedRow};
+use super::event::{ChatHead, ChatStatus};
+use super::reader::{ChatReader, ChatState, FallbackView, MessageChange, ReadError, RetryView};
+use crate::store::chats::{ChatSnapshot, ChatStore, MessageRow, OperationRow, QueuedRow};
 use crate::time::Timestamp;
 
 #[async_trait]
@@ -31,12 +29,15 @@ impl ChatReader for ChatStore {
 fn state(snapshot: ChatSnapshot) -> ChatState {
     let ChatSnapshot { chat, mut messages, queue, operations } = snapshot;
     messages.sort_by_key(|row| (row.revision, row.seq));
+    let waits = chat.status == ChatStatus::RequiresAction;
+    let results = operations.iter().filter(|_| waits).filter_map(OperationRow::answer).collect();
     ChatState {
         head: chat.head(),
         history_version: chat.history_version,
         attempt: chat.attempt,
         queue: queue.iter().map(QueuedRow::view).collect(),
         actions: actions::views(&operations),
+        results,
         error: chat.last_error,
         retry: chat.retry.map(|retry| RetryView {
             attempt: retry.attempt,

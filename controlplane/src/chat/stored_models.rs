@@ -128,10 +128,7 @@ impl Models for StoredModels {
         }
     }
 
-    async fn namer(
-        &self,
-        model: Option<ModelId>,
-    ) -> Option<Result<ModelChoice, ChatErrorView>> {
+    async fn namer(&self, model: Option<ModelId>) -> Option<Result<ModelChoice, ChatErrorView>> {
         let setting = match self.settings.value(NAMING_SETTING).await {
             Ok(value) => Naming::read(value.as_deref()),
             Err(error) => return Some(Err(unreadable(&error))),

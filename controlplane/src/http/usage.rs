@@ -37,7 +37,7 @@ pub struct UsageItem {
     day: Timestamp,
     /// The provider's name of the model that answered.
     model: String,
-    /// `step`, `compaction`, `title` or `label`.
+    /// `step`, `compaction`, `title`, `label` or `advisor`.
     purpose: &'static str,
     /// Calls.
     calls: i64,

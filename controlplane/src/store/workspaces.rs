@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use shared::ids::{InstanceId, WorkspaceId};
 
 use super::Base;
-use crate::chat::edit_check::EditCheck;
 use super::db::on_pool;
 use super::error::StoreError;
 use super::row::{Columns, Reader};
 use super::text::{clean, json};
+use crate::chat::edit_check::EditCheck;
 
 /// One workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,10 +94,8 @@ const UPDATE: &str = concat!(
      WHERE id = $1 RETURNING ",
     columns!()
 );
-const SET_EDIT_CHECK: &str = concat!(
-    "UPDATE workspaces SET edit_check = $2 WHERE id = $1 RETURNING ",
-    columns!()
-);
+const SET_EDIT_CHECK: &str =
+    concat!("UPDATE workspaces SET edit_check = $2 WHERE id = $1 RETURNING ", columns!());
 const DELETE: &str = "DELETE FROM workspaces WHERE id = $1";
 const SET_DEVICE: &str =
     "UPDATE workspaces SET device_spki = $2, device_since_ms = $3 WHERE id = $1";
@@ -108,8 +106,7 @@ const CONNECTED: &str = "UPDATE workspaces SET instance_id = $2, version = $3, o
      hostname = $6, root = $7, last_seen_at_ms = $8 WHERE id = $1";
 const LAST_SEEN: &str = "UPDATE workspaces SET last_seen_at_ms = $2 WHERE id = $1";
 
-pub(super) const STATEMENTS: &[&str] =
-    &[
+pub(super) const STATEMENTS: &[&str] = &[
     INSERT,
     BY_ID,
     PAGE,

@@ -17,9 +17,24 @@ async fn b09_settings_that_cannot_be_are_refused_with_their_place() {
     let mut rows = Rows::default();
     let nobody = "model_01J00000000000000000000000";
     let cases = [
-        ("B09 no model named", json!({"naming": {"by": "model"}}), "missing_field", "/naming/model_id"),
-        ("B09 no such model", json!({"naming": {"by": "model", "model_id": nobody}}), "invalid_value", "/naming/model_id"),
-        ("B09 a model and nobody", json!({"naming": {"by": "off", "model_id": nobody}}), "invalid_value", "/naming/model_id"),
+        (
+            "B09 no model named",
+            json!({"naming": {"by": "model"}}),
+            "missing_field",
+            "/naming/model_id",
+        ),
+        (
+            "B09 no such model",
+            json!({"naming": {"by": "model", "model_id": nobody}}),
+            "invalid_value",
+            "/naming/model_id",
+        ),
+        (
+            "B09 a model and nobody",
+            json!({"naming": {"by": "off", "model_id": nobody}}),
+            "invalid_value",
+            "/naming/model_id",
+        ),
         ("B09 by whom?", json!({"naming": {"by": "them"}}), "invalid_value", "/naming/by"),
         ("B09 unknown setting", json!({"nameing": {}}), "unknown_field", "/nameing"),
     ];
@@ -50,7 +65,11 @@ async fn b09_settings_that_cannot_be_are_refused_with_their_place() {
     rows.fact("B09 no check is kept", kept["edit_check"] == Value::Null, &kept.to_string());
     let check = json!({"edit_check": {"command": "make"}});
     let kept = world.patch(&path, &check).await.json()["edit_check"].clone();
-    rows.fact("B09 a check", kept == json!({"command": "make", "timeout_s": 120}), &kept.to_string());
+    rows.fact(
+        "B09 a check",
+        kept == json!({"command": "make", "timeout_s": 120}),
+        &kept.to_string(),
+    );
     let kept = world.patch(&path, &json!({"edit_check": null})).await.json();
     rows.fact("B09 and none again", kept["edit_check"] == Value::Null, &kept.to_string());
 

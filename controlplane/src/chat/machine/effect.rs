@@ -3,9 +3,7 @@
 use shared::ids::{MessageId, OpId, QueueId};
 
 use super::super::event::{ChatErrorView, ChatStatus};
-use super::event::{
-    AssistantMessage, FallbackState, Intent, RetryState, ToolAnswer, UserMessage,
-};
+use super::event::{AssistantMessage, FallbackState, Intent, RetryState, ToolAnswer, UserMessage};
 use super::state::ExecutionState;
 
 /// Messages that may wait in one chat's queue.

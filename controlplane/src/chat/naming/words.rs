@@ -94,9 +94,8 @@ pub(super) fn read(text: &str, title: bool, label: bool) -> Names {
 fn name(text: &str, most: usize, words: &std::ops::RangeInclusive<usize>) -> Option<String> {
     let plain: String = text.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect();
     let plain = plain.split_whitespace().collect::<Vec<_>>().join(" ");
-    let plain = plain
-        .trim_matches(|c: char| c.is_whitespace() || "\"'`*_“”„«».。".contains(c))
-        .to_owned();
+    let plain =
+        plain.trim_matches(|c: char| c.is_whitespace() || "\"'`*_“”„«».。".contains(c)).to_owned();
     let (chars, counted) = (plain.chars().count(), plain.split(' ').count());
     // Scripts that put no spaces between words are counted by their characters alone.
     let spaced = plain.is_ascii() || counted > 1;
@@ -157,7 +156,10 @@ mod tests {
         ] {
             assert_eq!(read(text, true, true), expected, "{text}");
         }
-        assert_eq!(read("\"Flaky login test\"\n", true, false), names(Some("Flaky login test"), None));
+        assert_eq!(
+            read("\"Flaky login test\"\n", true, false),
+            names(Some("Flaky login test"), None)
+        );
         assert_eq!(read("fixed the race", false, true), names(None, Some("fixed the race")));
     }
 

@@ -108,7 +108,8 @@ impl Runner {
     pub(super) fn answered_for(&self) -> Option<StoredPart> {
         let FallbackState { selected_model, answered_by, error, .. } =
             self.chat.fallback.as_ref()?;
-        let remarked = |part: &Part| matches!(part, Part::Notice { code, .. } if code == "fallback");
+        let remarked =
+            |part: &Part| matches!(part, Part::Notice { code, .. } if code == "fallback");
         let turn = self.history.iter().rev().take(self.steps_of_turn());
         if turn.flat_map(|row| &row.content).any(|stored| remarked(&stored.part)) {
             return None;

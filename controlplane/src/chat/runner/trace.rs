@@ -341,8 +341,6 @@ impl Runner {
     }
 }
 
-
-
 fn finish_reason(reason: &FinishReason) -> &str {
     match reason {
         FinishReason::EndTurn => "stop",

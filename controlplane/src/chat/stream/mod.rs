@@ -132,6 +132,7 @@ impl Streams {
             ready: false,
             read_bytes,
             failures: 0,
+            resumed: place.snapshot != 0,
         }
     }
 }
@@ -162,6 +163,8 @@ pub struct Subscription {
     ready: bool,
     read_bytes: Arc<AtomicU64>,
     failures: u32,
+    /// The viewer came back: it may have what is gone since.
+    resumed: bool,
 }
 
 impl Subscription {
@@ -290,6 +293,13 @@ impl Subscription {
         }
         if known.is_none_or(|known| known.error != state.error) {
             events.push(ChatEvent::Error { error: state.error.clone() });
+        }
+        let results_due = match known {
+            Some(known) => known.results != state.results,
+            None => self.resumed || !state.results.is_empty(),
+        };
+        if results_due {
+            events.push(ChatEvent::Results { items: state.results.clone() });
         }
         if known.is_none_or(|known| known.actions != state.actions) {
             events.push(ChatEvent::ActionRequired { actions: state.actions.clone() });

@@ -88,6 +88,7 @@ impl World {
             attempt: 0,
             queue: Vec::new(),
             actions: Vec::new(),
+            results: Vec::new(),
             error: None,
             retry: None,
             fallback: None,

@@ -201,10 +201,7 @@ impl Models for Model {
         *self.fallback.lock().unwrap()
     }
 
-    async fn namer(
-        &self,
-        model: Option<ModelId>,
-    ) -> Option<Result<ModelChoice, ChatErrorView>> {
+    async fn namer(&self, model: Option<ModelId>) -> Option<Result<ModelChoice, ChatErrorView>> {
         let names = self.names.lock().unwrap().is_some();
         if names { Some(self.choose(model).await) } else { None }
     }
@@ -416,9 +413,10 @@ impl Tools {
         assert!(!args["panic"].as_bool().unwrap_or_default(), "the script wants it");
         let mut answer = json!({ "did": what });
         if run.tool == "execute" {
-            answer = self.exits.lock().unwrap().pop_front().unwrap_or_else(|| {
-                json!({ "state": "exited", "exit_code": 0, "output": "fine" })
-            });
+            answer =
+                self.exits.lock().unwrap().pop_front().unwrap_or_else(
+                    || json!({ "state": "exited", "exit_code": 0, "output": "fine" }),
+                );
         }
         if let Some(bytes) = args["bytes"].as_u64() {
             answer["output"] = "x".repeat(bytes as usize).into();

@@ -136,7 +136,9 @@ async fn a_check_runs_once_over_a_crash_and_is_stopped_with_its_turn() {
     world.checks("gated").await;
     world.tools.gate_commands("stop");
     world.say(chat, "again", Busy::Queue).await;
-    world.until(chat, "the second check", |row| row.unanswered == 1 && row.steps_in_turn == 2).await;
+    world
+        .until(chat, "the second check", |row| row.unanswered == 1 && row.steps_in_turn == 2)
+        .await;
     world.engine.chats.interrupt(world.user, chat).await.unwrap();
     world.until_rest(chat).await;
     assert_eq!(world.model.calls(), 3, "nobody is asked after a stop");

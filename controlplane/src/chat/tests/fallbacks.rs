@@ -41,7 +41,12 @@ async fn an_overloaded_model_is_stood_in_for_until_the_turn_is_over() {
     let story = world.story(chat).await;
     assert_eq!(
         story,
-        ["user: go", "assistant: I try +a [fallback]", "tool: a={\"did\":\"a\"}", "assistant: done"],
+        [
+            "user: go",
+            "assistant: I try +a [fallback]",
+            "tool: a={\"did\":\"a\"}",
+            "assistant: done"
+        ],
         "said once, on the first answer"
     );
     let history = world.history(chat).await;

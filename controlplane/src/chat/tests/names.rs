@@ -35,13 +35,19 @@ async fn a_chat_gets_a_title_and_its_turn_a_label_and_viewers_see_both() {
         .watch(chat, |client| client.head.as_ref().is_some_and(|head| head.label.is_some()))
         .await;
     let head = client.head.as_ref().unwrap();
-    assert_eq!((head.title.as_str(), head.label.as_deref()), ("A friendly greeting", Some("said hello")));
+    assert_eq!(
+        (head.title.as_str(), head.label.as_deref()),
+        ("A friendly greeting", Some("said hello"))
+    );
     assert_eq!(client.history()[0].label.as_deref(), Some("said hello"), "in the transcript too");
     let row = world.row(chat).await;
     assert_eq!(row.title_source, TitleSource::Generated);
     assert_eq!(row.total_tokens, 2, "one token of the answer, one of the names");
     let asked = world.model.asked_names(1).await;
-    assert!(asked[0].contains("hello there, my dear friend") && asked[0].contains("done"), "{asked:?}");
+    assert!(
+        asked[0].contains("hello there, my dear friend") && asked[0].contains("done"),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test]
@@ -75,10 +81,9 @@ async fn what_a_person_wrote_stays_for_ever() {
 #[tokio::test]
 async fn a_label_of_an_older_turn_never_replaces_that_of_a_newer_one() {
     let world = World::new().await;
-    world.model.names([
-        vec![Act::Gate("first"), Act::Text(BOTH)],
-        vec![Act::Text("label: went on")],
-    ]);
+    world
+        .model
+        .names([vec![Act::Gate("first"), Act::Text(BOTH)], vec![Act::Text("label: went on")]]);
     let chat = world.begin("hello").await;
     world.until_rest(chat).await;
     world.model.asked_names(1).await;
@@ -87,7 +92,10 @@ async fn a_label_of_an_older_turn_never_replaces_that_of_a_newer_one() {
     world.model.open("first");
     let named = |row: &ChatRow| row.title_source == TitleSource::Generated;
     let row = world.until(chat, "the first turn's names", named).await;
-    assert_eq!((row.title.as_str(), row.label.as_deref()), ("A friendly greeting", Some("went on")));
+    assert_eq!(
+        (row.title.as_str(), row.label.as_deref()),
+        ("A friendly greeting", Some("went on"))
+    );
     let labels = ["said hello", "went on"].map(|label| Some(label.to_owned()));
     assert_eq!(world.labels(chat).await, labels, "in the transcript each turn has its own");
 }
@@ -119,7 +127,9 @@ async fn a_failure_costs_the_name_and_nothing_else_and_is_traced() {
         spans.iter().map(|span| span.attributes["error.type"].as_str()).collect();
     assert_eq!(codes[..2], [Some("provider_auth"), Some("bad_answer")], "{spans:#?}");
     assert!(spans[..2].iter().all(|span| span.status == SpanStatus::Error));
-    assert!(spans.iter().all(|span| span.parent.as_deref().is_some_and(|key| key.starts_with('t'))));
+    assert!(
+        spans.iter().all(|span| span.parent.as_deref().is_some_and(|key| key.starts_with('t')))
+    );
 }
 
 /// The turn is over for everybody while its names are still being asked for.
@@ -141,7 +151,9 @@ async fn a_long_first_turn_has_its_title_before_its_end() {
     let world = World::new().await;
     let args = serde_json::json!({"what": "a", "gate": "tool"});
     world.model.answers([vec![Act::call("a", "act", args)], vec![Act::Text("done")]]);
-    world.model.names([vec![Act::Text("title: A long task")], vec![Act::Text("label: ran a tool")]]);
+    world
+        .model
+        .names([vec![Act::Text("title: A long task")], vec![Act::Text("label: ran a tool")]]);
     let chat = world.begin("hello").await;
     let row = world.until(chat, "a title", |row| row.title == "A long task").await;
     assert_eq!(row.status, ChatStatus::Running);

@@ -349,3 +349,39 @@ async fn the_first_of_two_deciders_wins_and_the_call_runs_once() {
     assert_eq!(world.tools.ledger().len(), usize::from(!won[1]));
     assert_eq!(world.store.audit.list(None, 10).await.unwrap().len(), 1);
 }
+
+/// Who comes while a batch waits sees what of it is done, from whatever cursor, and so does who was
+/// there before.
+#[tokio::test]
+async fn the_answers_of_a_batch_that_waits_are_seen_by_whoever_comes() {
+    let world = World::new().await;
+    let look = Act::call("b", "look", json!({ "what": "b" }));
+    world.model.answers([vec![act("a"), look], vec![Act::Text("done")]]);
+    let chat = world.begin_in("ask", vec![]).await;
+    let asks = |client: &ClientState| {
+        client.ready
+            && client.status == Some(ChatStatus::RequiresAction)
+            && client.actions.len() == 1
+    };
+    let early = world.watch(chat, |client| asks(client) && !client.results.is_empty()).await;
+    let late = world.watch(chat, asks).await;
+    for client in [&early, &late] {
+        let [Part::ToolResult { tool_call_id, is_error: false, .. }] = &client.results[..] else {
+            panic!("one answer: {:?}", client.results)
+        };
+        assert_eq!(tool_call_id, "b");
+    }
+    // The last answer makes a message of them, also for who was away meanwhile.
+    world.rule(chat, &late.actions[0], Choice::Allow).await;
+    world.until_rest(chat).await;
+    let mut client = late.clone();
+    client.ready = false;
+    let mut stream = world.engine.streams.subscribe(chat, client.cursor.map(Ok));
+    while !client.ready {
+        let batch = tokio::time::timeout(PATIENCE, stream.next()).await.unwrap().unwrap();
+        batch.iter().for_each(|envelope| client.apply(envelope));
+    }
+    assert!(client.results.is_empty(), "{:?}", client.results);
+    let sealed = client.history().into_iter().find(|message| message.role == Role::Tool);
+    assert_eq!(sealed.map(|message| message.content.len()), Some(2));
+}

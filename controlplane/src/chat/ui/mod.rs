@@ -145,6 +145,7 @@ impl UiProjection {
             ChatEvent::MessageRemoved { .. }
             | ChatEvent::Queue { .. }
             | ChatEvent::Chat { .. }
+            | ChatEvent::Results { .. }
             | ChatEvent::Usage { .. }
             | ChatEvent::Ready
             | ChatEvent::Ping => {}

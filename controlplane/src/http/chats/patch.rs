@@ -10,9 +10,9 @@ use crate::http::auth::Caller;
 use crate::http::code::Code;
 use crate::http::json::{Json, Name, Patch, body};
 use crate::http::models::check_fallback;
-use crate::http::workspaces::EditCheckBody;
 use crate::http::problem::Problem;
 use crate::http::query::Path;
+use crate::http::workspaces::EditCheckBody;
 use crate::store::chats::{ChatPatch, TitleSource};
 
 body! {
@@ -69,7 +69,8 @@ pub async fn patch_chat(
     };
     let budget = body.budget.map(|budget| budget.budget("/budget")).transpose()?;
     let given = body.edit_check.given();
-    let check = given.map(|check| check.map(|it| it.check("/edit_check")).transpose()).transpose()?;
+    let check =
+        given.map(|check| check.map(|it| it.check("/edit_check")).transpose()).transpose()?;
     app.chats.patch(caller.user_id, id, patch).await?;
     if let Some(check) = check {
         app.store.chats.set_edit_check(id, check.as_ref()).await?;

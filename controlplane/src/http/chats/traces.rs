@@ -26,7 +26,7 @@ pub struct SpanView {
     id: String,
     /// The span it belongs to: a turn has steps and compactions, these have attempts and tools.
     parent_id: Option<String>,
-    /// `turn`, `step`, `attempt`, `tool` or `compaction`.
+    /// `turn`, `step`, `attempt`, `tool`, `compaction`, `advisor` or `naming`.
     kind: &'static str,
     /// As OpenTelemetry names it: `invoke_agent`, `chat {model}`, `execute_tool {tool}`.
     name: String,

@@ -10,5 +10,5 @@ pub use create::*;
 pub use delete::*;
 pub use list::*;
 pub use patch::*;
-pub(super) use view::check_fallback;
 pub use view::ModelView;
+pub(super) use view::check_fallback;

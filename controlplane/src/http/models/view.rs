@@ -83,8 +83,7 @@ pub(in crate::http) async fn check_fallback(
     fallback: Option<ModelId>,
 ) -> Result<(), Problem> {
     let Some(id) = fallback else { return Ok(()) };
-    let refuse =
-        |detail| Err(Problem::of_field(Code::InvalidValue, "/fallback_model_id", detail));
+    let refuse = |detail| Err(Problem::of_field(Code::InvalidValue, "/fallback_model_id", detail));
     if model == Some(id) {
         return refuse("a model cannot stand in for itself");
     }

@@ -37,7 +37,8 @@ pub async fn patch_workspace(
 ) -> Result<axum::Json<WorkspaceView>, Problem> {
     body.labels.as_ref().map_or(Ok(()), check_labels)?;
     let given = body.edit_check.given();
-    let check = given.map(|check| check.map(|it| it.check("/edit_check")).transpose()).transpose()?;
+    let check =
+        given.map(|check| check.map(|it| it.check("/edit_check")).transpose()).transpose()?;
     let name = body.name.as_ref().map(Name::as_str);
     let row = app.store.workspaces.update(id, name, body.labels.as_ref()).await;
     let mut row = row.map_err(name_taken)?;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde_json::Value;
 use shared::ids::{ChatId, MessageId, ModelId, OpId, ProcessId, QueueId, WorkspaceId};
 
-use crate::chat::content::{Effort, Role, StoredPart, Usage};
+use crate::chat::content::{Effort, Part, Role, StoredPart, Usage};
 use crate::chat::event::{BranchView, MessageView, QueuedView};
 use crate::chat::machine::Gate;
 use crate::store::error::StoreError;
@@ -212,6 +212,19 @@ impl OperationRow {
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.phase == OperationPhase::Intended && self.gate != Gate::Open
+    }
+
+    /// The answer as a part; none: it has none.
+    #[must_use]
+    pub fn answer(&self) -> Option<Part> {
+        let result = self.result.clone().filter(|_| self.phase == OperationPhase::Done)?;
+        Some(Part::ToolResult {
+            tool_call_id: self.tool_call_id.clone(),
+            name: self.tool.clone(),
+            result,
+            is_error: self.is_error,
+            duration_ms: self.duration_ms.unsigned_abs(),
+        })
     }
 
     pub(super) fn read<R: Columns>(row: &R) -> Result<Self, StoreError> {

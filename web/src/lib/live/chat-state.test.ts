@@ -21,6 +21,17 @@ function part(seq: number, fields: Partial<S.PreviewPart> = {}): S.Envelope {
 const texts = (state: ChatState) => state.preview?.items.map((item) => item.text) ?? [];
 const ids = (state: ChatState) => state.messages.map((m) => m.id);
 
+describe("a model that stands in", () => {
+  it("is shown until the next status, also to who comes late", () => {
+    const told = applyAll(INITIAL, [
+      { type: "status", cursor: "", status: "running" },
+      { type: "fallback", cursor: "", selected_model: "large", answered_by: "small", reason: "provider_overloaded" },
+    ]);
+    expect(told.fallback).toEqual({ selected: "large", answered: "small", reason: "provider_overloaded" });
+    expect(applyAll(told, [{ type: "status", cursor: "", status: "waiting" }]).fallback).toBeNull();
+  });
+});
+
 describe("messages", () => {
   it("stand in the order of their seq, however they come", () => {
     const state = applyAll(INITIAL, [said(message("b", 5, 2)), said(message("a", 1, 1)), said(message("c", 9, 3))]);

@@ -53,6 +53,8 @@ export interface ChatState {
   error: S.ChatErrorView | null;
   actions: readonly S.ActionView[];
   fallback: { selected: string; answered: string; reason: string } | null;
+  /** Stored answers of the last step's calls while others of it wait. */
+  results: readonly S.Part[];
 }
 
 export const INITIAL: ChatState = {
@@ -67,6 +69,7 @@ export const INITIAL: ChatState = {
   error: null,
   actions: [],
   fallback: null,
+  results: [],
 };
 
 /** One event. */
@@ -112,7 +115,7 @@ export function prepend(state: ChatState, page: readonly S.MessageView[]): ChatS
 
 /** A new connection: what the server tells anew is forgotten, what it only continues is kept. */
 export function resumed(state: ChatState): ChatState {
-  return { ...state, ready: false, retry: null, fallback: null, actions: [] };
+  return { ...state, ready: false, retry: null, fallback: null, actions: [], results: [] };
 }
 
 type Rest = Exclude<S.Envelope, { type: "message" | "message_removed" | "resync" }>;
@@ -136,6 +139,8 @@ function rest(state: ChatState, event: Rest): Partial<ChatState> {
       return {
         fallback: { selected: event.selected_model, answered: event.answered_by, reason: event.reason },
       };
+    case "results":
+      return { results: event.items };
     case "action_required":
       return { actions: event.actions };
     case "chat":

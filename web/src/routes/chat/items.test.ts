@@ -59,6 +59,14 @@ describe("the transcript", () => {
     expect(part?.type === "tools" && part.views.map((view) => view.phase)).toEqual(["done", "running"]);
   });
 
+  it("takes what is stored of a batch that waits for a person", () => {
+    const durable = durableItems([message("assistant", [call("s"), call("u")])]);
+    const { preview, results } = applyAll(INITIAL, [{ type: "results", cursor: "", items: [result("s")] }]);
+    const live = liveTools(preview, results);
+    const part = withLive((durable.items[0] as AnswerItem).parts, live, false, new Set(["u"]))[0];
+    expect(part?.type === "tools" && part.views.map((view) => view.phase)).toEqual(["done", "asked"]);
+  });
+
   it("never draws a call twice, as a preview and as a message", () => {
     const preview = applyAll(INITIAL, [
       { type: "part", cursor: "", history_version: 1, attempt: 1, seq: 1, index: 0, kind: "tool_call", tool_call_id: "w", name: "execute", delta: "{}" },

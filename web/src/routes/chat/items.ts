@@ -110,8 +110,13 @@ function answerParts(message: S.MessageView, results: ReadonlyMap<string, ToolRe
 }
 
 /** Live answers by tool call: what runs, its output, and results that are not sealed yet. */
-export function liveTools(preview: Preview | null): ReadonlyMap<string, PreviewItem> {
+export function liveTools(preview: Preview | null, results: readonly S.Part[] = []): ReadonlyMap<string, PreviewItem> {
   const live = new Map<string, PreviewItem>();
+  results.forEach((value, index) => {
+    if (value.type !== "tool_result") return;
+    const { tool_call_id: id, name } = value;
+    live.set(id, { index, kind: "tool_result", toolCallId: id, name, text: "", value });
+  });
   for (const item of preview?.items ?? []) {
     if (item.kind === "tool_result" && item.toolCallId) live.set(item.toolCallId, item);
   }

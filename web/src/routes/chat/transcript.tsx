@@ -41,7 +41,7 @@ export function Transcript({ chatId, live, durable, lost, onLoadOlder }: Transcr
   const { chat, older } = live;
   const scroller = useRef<HTMLDivElement>(null);
   const [atEnd, setAtEnd] = useState(true);
-  const tools = useMemo(() => liveTools(chat.preview), [chat.preview]);
+  const tools = useMemo(() => liveTools(chat.preview, chat.results), [chat.preview, chat.results]);
   const preview = useMemo(() => previewParts(chat.preview, durable), [chat.preview, durable]);
   const asked = useMemo(() => new Set(chat.actions.map((action) => action.tool_call_id)), [chat.actions]);
   const running = chat.status === "running" || chat.status === "interrupting";
