@@ -147,6 +147,7 @@ function workspaces(method, item, sub, subId, action, body, url) {
   }
   const found = world.workspaces.find((w) => w.id === item);
   if (!found) return problem(404, "workspace_not_found", "There is no such workspace");
+  if (!sub && method === "PATCH") return ok(Object.assign(found, body));
   if (sub === "join-tokens") {
     if (found.status === "pending" && process.env.AUTOJOIN !== "0") setTimeout(() => join(found), 1500);
     return ok({ id: id("jt"), token: "hfj_AZ0b", expires_at: ago(-900), command: "agentd join http://127.0.0.1:7070 --token hfj_AQGEuVKzN9xq8XUo0cO4b3Yv1mC2nRz7LkQeTt5sWwPdHhJjAa" }, 201);

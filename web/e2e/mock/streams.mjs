@@ -55,6 +55,7 @@ export function attach(socket, url) {
     { type: "status", status: target.head.status },
     { type: "error", error: target.error },
     { type: "action_required", actions: target.actions },
+    ...(target.fallback ? [{ type: "fallback", ...target.fallback }] : []),
     ...(target.retry ? [{ type: "retry", ...target.retry, delay_ms: 14000, retry_at: ago(-14) }] : []),
     { type: "preview_reset" },
     ...target.preview,

@@ -12,7 +12,7 @@ export const world = {
 export function workspace(fields) {
   return {
     id: id("ws"), name: "devbox", labels: {}, status: "pending", unreachable_since: null, version: null, os: null,
-    arch: null, hostname: null, root: null, rtt_ms: null, last_seen_at: null, created_at: ago(90_000), ...fields,
+    arch: null, hostname: null, root: null, rtt_ms: null, last_seen_at: null, created_at: ago(90_000), edit_check: null, ...fields,
   };
 }
 
@@ -49,14 +49,14 @@ export function seed(fresh) {
   world.signedIn = !fresh && process.env.SIGNED_IN !== "0";
   if (fresh) return;
   world.workspaces.push(
-    workspace({ name: "hal-9", status: "connected", ...joined, last_seen_at: ago(1) }),
+    workspace({ name: "hal-9", status: "connected", ...joined, last_seen_at: ago(1), edit_check: { command: "cargo check --all-targets", timeout_s: 120 } }),
     workspace({ name: "build-arm64", status: "unreachable", ...joined, root: "/srv/work/monorepo", unreachable_since: ago(94), last_seen_at: ago(94) }),
     workspace({ name: "laptop" }),
   );
   const provider = { id: id("prov"), kind: "anthropic", name: "Anthropic", base_url: null, key_hint: "x7Qa", created_at: ago(9e5) };
   const local = { id: id("prov"), kind: "openai_compatible", name: "llama.cpp", base_url: "http://127.0.0.1:8080/v1", key_hint: null, created_at: ago(8e5) };
   world.providers.push(provider, local);
-  const model = (fields) => ({ id: id("model"), max_output_tokens: null, price: null, options: {}, enabled: true, hidden: false, default: false, ...fields });
+  const model = (fields) => ({ id: id("model"), max_output_tokens: null, price: null, options: {}, enabled: true, hidden: false, default: false, fallback_model_id: null, ...fields });
   world.models.push(
     model({ provider_id: provider.id, model: "claude-opus-4-8", display_name: "Opus 4.8", context_limit: 200000, default: true }),
     model({ provider_id: provider.id, model: "claude-sonnet-5", display_name: "Sonnet 5", context_limit: 1000000 }),
@@ -80,6 +80,13 @@ function seedChats() {
   const retry = chat({ title: "Explain the certificate renewal", status: "running", updated_at: ago(8) });
   message(retry, "user", [text("Explain how certificates are renewed, with the file names.")], { created_at: ago(20) });
   retry.retry = { attempt: 2, error: { code: "provider_overloaded", message: "Anthropic is overloaded and asked to wait.", retryable: true, provider: "anthropic", status_code: 529, request_id: "req_011CTwz8" } };
+  const stood = chat({ title: "Rename the wire types", status: "running", updated_at: ago(9) });
+  message(stood, "user", [text("Rename the wire types so that each says its direction.")], { created_at: ago(40), label: "Renamed wire types" });
+  message(stood, "assistant", [text("I'll rename them file by file."), { type: "notice", code: "fallback", text: "claude-opus-4-8 was asked and could not answer (provider_overloaded): claude-sonnet-5 answers for the rest of the turn." }, call("f1", "edit_files", { files: [{ path: "shared/src/protocol/event.rs", edits: [] }] })], { model: "claude-sonnet-5", usage });
+  message(stood, "tool", [result("f1", "edit_files", { files: [{ path: "shared/src/protocol/event.rs", added: 4, removed: 4 }] })]);
+  message(stood, "assistant", [{ type: "notice", code: "edit_check", text: "Files were edited: the check runs." }, call("check_9", "execute", { command: "cargo check --all-targets", timeout_s: 120 })]);
+  message(stood, "tool", [result("check_9", "execute", { state: "exited", exit_code: 101, duration_ms: 4200, output: "error[E0432]: unresolved import `crate::event::Notice`\n" })]);
+  stood.fallback = { selected_model: "claude-opus-4-8", answered_by: "claude-sonnet-5", reason: "provider_overloaded" };
   const failed = chat({ title: "Summarise open issues", status: "error", updated_at: ago(600) });
   message(failed, "user", [text("Summarise the open issues by area.")], { created_at: ago(620) });
   message(failed, "assistant", [text("Reading the list of issues now."), { type: "notice", code: "interrupted", text: "The answer ended here." }], { model: "claude-opus-4-8" });
@@ -148,7 +155,7 @@ export function part(seq, index, kind, fields) {
 }
 
 function conversation(target) {
-  message(target, "user", [text("The test `link_recovers_after_cut` fails about once in twenty runs. Find out why and fix it.")], { created_at: ago(400) });
+  message(target, "user", [text("The test `link_recovers_after_cut` fails about once in twenty runs. Find out why and fix it.")], { created_at: ago(400), label: "Fixed timer race" });
   message(target, "assistant", [
     { type: "reasoning", text: "The user reports a flaky test. Let me look at the test and what it waits for." },
     text("I'll read the test and the code it drives, then run it in a loop."),
