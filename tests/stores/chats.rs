@@ -7,8 +7,8 @@ use controlplane::chat::event::ChatStatus;
 use controlplane::chat::machine::{Busy, ExecutionState, Refusal, UserMessage};
 use controlplane::store::StoreError;
 use controlplane::store::chats::{
-    ChatFilter, ChatListCursor, ChatPatch, ChatRow, Delivery, NewChat, PageOf, SendMessage,
-    TitleSource,
+    ChatFilter, ChatListCursor, ChatPatch, ChatRow, Delivery, MessageRow, NewChat, PageOf,
+    SendMessage, TitleSource,
 };
 
 use crate::scene::{NOW_MS, answer, asking, failure, said};
@@ -219,5 +219,18 @@ on_both! {
         let newer = chats.snapshot(chat.id, step.message.revision).await.unwrap().unwrap();
         assert!(newer.messages.is_empty());
         assert_eq!(newer.queue[0].view().content, all.queue[0].view().content);
+    }
+
+    async fn a_snapshot_of_the_newest_reads_no_more_than_it_shows(scene: &Scene) {
+        let (chat, mut fence) = scene.owned_chat().await;
+        for at in 0..30 {
+            let step = answer(&format!("step {at}"));
+            fence = scene.store.chats.commit_step(chat.id, &fence, &step, &[]).await.unwrap().fence;
+        }
+        let newest = scene.store.chats.snapshot_of_newest(chat.id, 4).await.unwrap().unwrap();
+        let whole = scene.store.chats.snapshot(chat.id, 0).await.unwrap().unwrap();
+        let seqs = |rows: &[MessageRow]| rows.iter().map(|row| row.seq).collect::<Vec<_>>();
+        assert_eq!(seqs(&newest.messages), seqs(&whole.messages)[27..]);
+        assert_eq!(newest.chat.snapshot_version, whole.chat.snapshot_version);
     }
 }

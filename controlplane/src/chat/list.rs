@@ -218,6 +218,10 @@ mod tests {
             Ok(None)
         }
 
+        async fn newest(&self, _: ChatId, _: u32) -> Result<Option<ChatState>, ReadError> {
+            Ok(None)
+        }
+
         async fn head(&self, id: ChatId, _: UserId) -> Result<Option<ChatHead>, ReadError> {
             tokio::task::yield_now().await;
             Ok(Some(ChatHead {

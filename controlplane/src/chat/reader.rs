@@ -96,6 +96,9 @@ pub trait ChatReader: Send + Sync + 'static {
     /// The chat with what changed after `revision`; none: there is no such chat.
     async fn changes(&self, chat: ChatId, revision: i64) -> Result<Option<ChatState>, ReadError>;
 
+    /// The chat with its newest `limit` messages; none: there is no such chat.
+    async fn newest(&self, chat: ChatId, limit: u32) -> Result<Option<ChatState>, ReadError>;
+
     /// The chat's head; none: there is no such chat, or it is not `owner`'s.
     async fn head(&self, chat: ChatId, owner: UserId) -> Result<Option<ChatHead>, ReadError>;
 }

@@ -20,7 +20,7 @@ use super::event::{Cursor, InvalidCursor};
 use super::family::Budget;
 use super::hints::Hints;
 use super::machine::{Busy, UserMessage};
-use super::stream::{Streams, Subscription};
+use super::stream::{Streams, Subscription, Window};
 use super::title;
 use super::worker::WorkerHandle;
 use crate::store::chats::{
@@ -307,8 +307,19 @@ impl ChatService {
         chat: ChatId,
         cursor: Option<Result<Cursor, InvalidCursor>>,
     ) -> Result<Subscription, StoreError> {
+        self.subscribe_to(user, chat, cursor, Window::default()).await
+    }
+
+    /// Follows a window of the chat; see [`Streams::subscribe_to`].
+    pub async fn subscribe_to(
+        &self,
+        user: UserId,
+        chat: ChatId,
+        cursor: Option<Result<Cursor, InvalidCursor>>,
+        window: Window,
+    ) -> Result<Subscription, StoreError> {
         self.own(user, chat).await?;
-        Ok(self.streams.subscribe(chat, cursor))
+        Ok(self.streams.subscribe_to(chat, cursor, window))
     }
 
     pub(super) async fn own(&self, user: UserId, chat: ChatId) -> Result<ChatRow, StoreError> {

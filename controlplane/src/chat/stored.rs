@@ -18,6 +18,13 @@ impl ChatReader for ChatStore {
         }
     }
 
+    async fn newest(&self, chat: ChatId, limit: u32) -> Result<Option<ChatState>, ReadError> {
+        match self.snapshot_of_newest(chat, limit).await {
+            Ok(snapshot) => Ok(snapshot.map(state)),
+            Err(error) => Err(ReadError(Box::new(error))),
+        }
+    }
+
     async fn head(&self, chat: ChatId, owner: UserId) -> Result<Option<ChatHead>, ReadError> {
         match self.head_in_queue(chat).await {
             Ok(row) => Ok(row.filter(|row| row.owner_id == owner).map(|row| row.head())),

@@ -49,7 +49,7 @@ export function attach(socket, url) {
   socket.on("close", () => sockets.delete(socket));
   const since = Number.parseInt(url.searchParams.get("cursor") ?? "0", 10) || 0;
   const events = [
-    ...target.messages.slice(-(Number(process.env.TAIL) || 100_000)).filter((m) => m.revision > since).map((m) => ({ type: "message", message: m })),
+    ...target.messages.slice(-(Number(process.env.TAIL) || Number(url.searchParams.get("tail")) || 100_000)).filter((m) => m.revision > since).map((m) => ({ type: "message", message: m })),
     { type: "chat", chat: target.head },
     { type: "queue", items: target.queue },
     { type: "status", status: target.head.status },

@@ -99,6 +99,18 @@ impl Streams {
         chat: ChatId,
         cursor: Option<Result<Cursor, InvalidCursor>>,
     ) -> Subscription {
+        self.subscribe_to(chat, cursor, Window::default())
+    }
+
+    /// As [`subscribe`](Self::subscribe), for a viewer that knows no more than a window of the
+    /// messages: it equals the database from the window's first message on.
+    #[must_use]
+    pub fn subscribe_to(
+        &self,
+        chat: ChatId,
+        cursor: Option<Result<Cursor, InvalidCursor>>,
+        window: Window,
+    ) -> Subscription {
         // Before the first read, otherwise what happens in between is lost.
         let hint = self.hints.chat(chat);
         let channel = self.hub.join(chat);
@@ -133,8 +145,20 @@ impl Streams {
             read_bytes,
             failures: 0,
             resumed: place.snapshot != 0,
+            newest: window.newest,
+            from: window.from.unwrap_or(i64::MIN),
         }
     }
+}
+
+/// Which messages a viewer wants and knows; by default all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// A fresh snapshot has so many of the newest messages; none: all.
+    pub newest: Option<u32>,
+    /// The `seq` of the first message that it knows, for one that goes on from a cursor; none: it
+    /// knows from the first message on.
+    pub from: Option<i64>,
 }
 
 /// One viewer's stream. Pull it with [`next`](Self::next).
@@ -165,6 +189,10 @@ pub struct Subscription {
     failures: u32,
     /// The viewer came back: it may have what is gone since.
     resumed: bool,
+    /// How many messages a fresh snapshot has; none: all.
+    newest: Option<u32>,
+    /// The `seq` of the first message that the viewer knows.
+    from: i64,
 }
 
 impl Subscription {
@@ -206,7 +234,12 @@ impl Subscription {
         // Both before the read: what comes during it is looked at again.
         let turnover = self.channel.turnover();
         self.hint.borrow_and_update();
-        match self.streams.reader.changes(self.chat, self.place.snapshot).await {
+        let reader = &self.streams.reader;
+        let read = match self.newest {
+            Some(limit) if self.place.snapshot == 0 => reader.newest(self.chat, limit).await,
+            _ => reader.changes(self.chat, self.place.snapshot).await,
+        };
+        match read {
             Ok(Some(state)) => {
                 self.turnover = turnover;
                 self.row_read_at = Instant::now();
@@ -231,6 +264,9 @@ impl Subscription {
         if self.known.is_none() && is_ahead(&self.place, &state) {
             self.resync = Some("cursor_invalid");
         }
+        if self.place.snapshot != 0 && self.shows_before_window(&state.changes) {
+            self.resync = Some("resync_required");
+        }
         if let Some(reason) = self.resync.take() {
             let behind = self.place.snapshot != 0;
             self.place = Cursor::start(self.chat);
@@ -247,7 +283,30 @@ impl Subscription {
         self.tell_state(known.as_ref());
     }
 
+    /// Whether another branch is shown that reaches back behind the window: its messages would
+    /// stand there without those between.
+    fn shows_before_window(&self, changes: &[MessageChange]) -> bool {
+        let before = |change: &MessageChange| matches!(change, MessageChange::Present(it) if it.seq < self.from);
+        let removed = |change: &MessageChange| matches!(change, MessageChange::Removed { .. });
+        changes.iter().any(removed) && changes.iter().any(before)
+    }
+
+    /// Leaves out what stands before the window; a fresh snapshot says where it begins.
+    fn within_window(&mut self, changes: &mut Vec<MessageChange>) {
+        if self.place.snapshot == 0 {
+            let seqs = changes.iter().filter_map(|change| match change {
+                MessageChange::Present(message) => Some(message.seq),
+                MessageChange::Removed { .. } => None,
+            });
+            let first = seqs.min().unwrap_or(i64::MIN);
+            self.from = if self.newest.is_some() { first } else { i64::MIN };
+        }
+        let from = self.from;
+        changes.retain(|change| !matches!(change, MessageChange::Present(it) if it.seq < from));
+    }
+
     fn tell_messages(&mut self, mut changes: Vec<MessageChange>) {
+        self.within_window(&mut changes);
         if self.place.snapshot == 0 {
             // Who knows nothing has nothing to remove.
             changes.retain(|change| matches!(change, MessageChange::Present(_)));

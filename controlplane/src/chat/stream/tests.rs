@@ -43,6 +43,16 @@ impl ChatReader for Database {
         Ok((chat == self.chat).then_some(found))
     }
 
+    async fn newest(&self, chat: ChatId, limit: u32) -> Result<Option<ChatState>, ReadError> {
+        let mut found = self.changes(chat, 0).await?;
+        if let Some(found) = &mut found {
+            found.changes.retain(|change| matches!(change, MessageChange::Present(_)));
+            let before = found.changes.len().saturating_sub(limit as usize);
+            found.changes.drain(..before);
+        }
+        Ok(found)
+    }
+
     async fn head(&self, _: ChatId, _: UserId) -> Result<Option<ChatHead>, ReadError> {
         Ok(Some(self.rows.lock().unwrap().0.head.clone()))
     }
@@ -298,6 +308,91 @@ async fn a_cursor_that_is_none_lies_ahead_or_is_foreign_is_answered_with_a_fresh
         assert_eq!(told[..2], ["resync", "message"], "{cursor:?}");
         assert!(client.ready && client.messages.len() == 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_of_a_window_is_told_of_the_window_and_of_what_comes() {
+    let world = World::new();
+    let ids: Vec<MessageId> = (0..10).map(|_| world.say(Role::User, "hi")).collect();
+    let window = Window { newest: Some(3), from: None };
+    let mut client = ClientState::default();
+    let mut stream = world.streams.subscribe_to(world.chat, None, window);
+    names(&mut stream, &mut client).await;
+    let known = |client: &ClientState| client.history().iter().map(|it| it.id).collect::<Vec<_>>();
+    assert_eq!(known(&client), ids[7..]);
+    let first = client.history()[0].seq;
+    // A message before the window changes, one in it too, and one is said.
+    let touch = |at: usize| {
+        world.commit(|_, messages, version| {
+            if let MessageChange::Present(message) = &mut messages[at] {
+                message.revision = version;
+                message.label = Some("touched".into());
+            }
+        });
+    };
+    touch(2);
+    touch(8);
+    let new = world.say(Role::User, "new");
+    names(&mut stream, &mut client).await;
+    assert_eq!(known(&client), [&ids[7..], &[new]].concat());
+    assert_eq!(client.history()[1].label.as_deref(), Some("touched"));
+    drop(stream);
+    // The same from a cursor.
+    touch(1);
+    let newer = world.say(Role::User, "newer");
+    let window = Window { newest: Some(3), from: Some(first) };
+    let mut stream = world.streams.subscribe_to(world.chat, client.cursor.map(Ok), window);
+    names(&mut stream, &mut client).await;
+    assert_eq!(known(&client), [&ids[7..], &[new, newer]].concat());
+}
+
+/// A branch whose messages stand before the window: they would be there without those between.
+#[tokio::test(start_paused = true)]
+async fn a_branch_that_reaches_behind_the_window_is_a_fresh_snapshot() {
+    let world = World::new();
+    let old: Vec<MessageId> = (0..5).map(|_| world.say(Role::User, "old")).collect();
+    let take = |ids: &[MessageId]| {
+        world.commit(|state, messages, version| {
+            state.history_version = version;
+            for change in messages.iter_mut() {
+                if let MessageChange::Present(message) = change
+                    && ids.contains(&message.id)
+                {
+                    *change = MessageChange::Removed { id: message.id, revision: version };
+                }
+            }
+        });
+    };
+    let kept = world.database.rows.lock().unwrap().1.clone();
+    take(&old);
+    let new: Vec<MessageId> = (0..3).map(|_| world.say(Role::User, "new")).collect();
+    let window = Window { newest: Some(4), from: None };
+    let mut client = ClientState::default();
+    let mut stream = world.streams.subscribe_to(world.chat, None, window);
+    names(&mut stream, &mut client).await;
+    assert_eq!(client.messages.len(), 3);
+    // The old branch is shown again.
+    world.commit(|state, messages, version| {
+        state.history_version = version;
+        messages.retain(|change| matches!(change, MessageChange::Present(_)));
+        for change in messages.iter_mut() {
+            if let MessageChange::Present(message) = change
+                && new.contains(&message.id)
+            {
+                *change = MessageChange::Removed { id: message.id, revision: version };
+            }
+        }
+        messages.extend(kept.iter().cloned().map(|change| match change {
+            MessageChange::Present(message) => {
+                MessageChange::Present(MessageView { revision: version, ..message })
+            }
+            removed => removed,
+        }));
+    });
+    let told = names(&mut stream, &mut client).await;
+    assert_eq!(told[0], "resync", "{told:?}");
+    let known: Vec<MessageId> = client.history().iter().map(|it| it.id).collect();
+    assert_eq!(known, old[1..], "the newest four of the branch");
 }
 
 /// Class: missed wake.

@@ -14,18 +14,25 @@ use super::source::{Source, SourceEnd};
 use super::{socket, sse, upgrade};
 use crate::app::App;
 use crate::chat::event::{Cursor, Envelope, InvalidCursor};
-use crate::chat::stream::{StreamEnd, Subscription};
+use crate::chat::stream::{StreamEnd, Subscription, Window};
 use crate::http::auth::Caller;
+use crate::http::code::Code;
 use crate::http::problem::Problem;
 use crate::http::query::{Path, Query};
+
+/// Most messages of a window.
+const TAIL_MAX: u32 = 1_000;
 
 /// Follows a chat over a WebSocket: text frames with arrays of events.
 ///
 /// First what is (messages, queue, status, error, actions, retry, preview), then `ready`, then what comes. With
 /// the `cursor` of the last event one goes on exactly after it; a cursor that cannot be resumed is
-/// answered with `resync` and everything anew.
+/// answered with `resync` and everything anew. With `tail` the first messages are the newest ones; those before
+/// them are at `GET …/messages?before=`, and changes of them are not told.
 #[utoipa::path(get, path = "/chats/{id}/stream", tag = "streams",
-    params(("id" = String, Path,), ("cursor" = Option<String>, Query, description = "Go on after this event")),
+    params(("id" = String, Path,), ("cursor" = Option<String>, Query, description = "Go on after this event"),
+        ("tail" = Option<u32>, Query, description = "Begin with so many of the newest messages, 1 to 1,000; none: all"),
+        ("from" = Option<i64>, Query, description = "With a cursor: the seq of the first message that is known")),
     responses((status = 101, description = "WebSocket", body = Vec<Envelope>)))]
 pub async fn chat_stream(
     State(app): State<App>,
@@ -35,12 +42,13 @@ pub async fn chat_stream(
     request: Request,
 ) -> Result<Response, Problem> {
     let cursor = query.text("cursor")?;
+    let window = window(&mut query)?;
     query.finish()?;
     let (mut parts, _) = request.into_parts();
     let upgrade = upgrade::upgrade(&mut parts).await?;
     let seat = app.http.streams.take(caller.user_id)?;
     let access = app.http.accesses.watch(&caller);
-    let source = subscribe(&app, &caller, id, cursor).await?;
+    let source = subscribe(&app, &caller, id, cursor, window).await?;
     Ok(upgrade.on_upgrade(move |websocket| async move {
         let lifecycle = app.lifecycle.clone();
         lifecycle.spawn_serving("chat stream", serve(app, websocket, source, (seat, access)));
@@ -58,6 +66,8 @@ async fn serve(app: App, websocket: WebSocket, source: impl Source, held: (Seat,
 /// The same events as the WebSocket's; `Last-Event-ID` or `cursor` goes on after one.
 #[utoipa::path(get, path = "/chats/{id}/events", tag = "streams",
     params(("id" = String, Path,), ("cursor" = Option<String>, Query, description = "Go on after this event"),
+        ("tail" = Option<u32>, Query, description = "Begin with so many of the newest messages, 1 to 1,000; none: all"),
+        ("from" = Option<i64>, Query, description = "With a cursor: the seq of the first message that is known"),
         ("Last-Event-ID" = Option<String>, Header,)),
     responses((status = 200, body = Envelope, content_type = "text/event-stream")))]
 pub async fn chat_events(
@@ -68,12 +78,24 @@ pub async fn chat_events(
     mut query: Query,
 ) -> Result<Response, Problem> {
     let cursor = query.text("cursor")?;
+    let window = window(&mut query)?;
     query.finish()?;
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("").to_owned());
     let seat = app.http.streams.take(caller.user_id)?;
     let access = app.http.accesses.watch(&caller);
-    let source = subscribe(&app, &caller, id, last.or(cursor)).await?;
+    let source = subscribe(&app, &caller, id, last.or(cursor), window).await?;
     Ok(sse::answer(source, seat, access, app.lifecycle.soft()))
+}
+
+/// `tail` and `from`: a viewer that pages through the messages before its window by itself.
+fn window(query: &mut Query) -> Result<Window, Problem> {
+    let expected = format!("a number from 1 to {TAIL_MAX}");
+    let newest = query.parse::<u32>("tail", &expected)?;
+    if newest.is_some_and(|tail| !(1..=TAIL_MAX).contains(&tail)) {
+        let detail = format!("the parameter tail takes {expected}");
+        return Err(Problem::new(Code::InvalidQuery, detail));
+    }
+    Ok(Window { newest, from: query.parse("from", "the seq of a message")? })
 }
 
 async fn subscribe(
@@ -81,10 +103,11 @@ async fn subscribe(
     caller: &Caller,
     id: ChatId,
     cursor: Option<String>,
+    window: Window,
 ) -> Result<ChatSource, Problem> {
     let cursor: Option<Result<Cursor, InvalidCursor>> =
         cursor.filter(|text| !text.is_empty()).map(|text| text.parse());
-    Ok(ChatSource(app.chats.subscribe(caller.user_id, id, cursor).await?))
+    Ok(ChatSource(app.chats.subscribe_to(caller.user_id, id, cursor, window).await?))
 }
 
 struct ChatSource(Subscription);

@@ -80,6 +80,15 @@ pub(super) const STATEMENTS: &[&str] = &[
     COUNT_BY_STATUS,
 ];
 
+/// Which messages of a snapshot.
+#[derive(Clone, Copy)]
+enum Window {
+    /// Those that changed after this revision, removed ones included.
+    Since(i64),
+    /// So many of the newest that are shown.
+    Newest(u32),
+}
+
 impl ChatStore {
     /// One chat.
     pub async fn head(&self, id: ChatId) -> Result<Option<ChatRow>, StoreError> {
@@ -172,6 +181,24 @@ impl ChatStore {
         id: ChatId,
         since_revision: i64,
     ) -> Result<Option<ChatSnapshot>, StoreError> {
+        self.snapshot_of(id, Window::Since(since_revision)).await
+    }
+
+    /// Everything a viewer needs, of one moment, with the newest `limit` messages of the branch that
+    /// is shown: as much work for a long chat as for a short one.
+    pub async fn snapshot_of_newest(
+        &self,
+        id: ChatId,
+        limit: u32,
+    ) -> Result<Option<ChatSnapshot>, StoreError> {
+        self.snapshot_of(id, Window::Newest(limit)).await
+    }
+
+    async fn snapshot_of(
+        &self,
+        id: ChatId,
+        window: Window,
+    ) -> Result<Option<ChatSnapshot>, StoreError> {
         let key = id.to_string();
         let mut tx = Tx::begin_read(&self.base.db).await?;
         let chat: Option<ChatRow> = on_pool!(tx.conn(), |conn| {
@@ -184,11 +211,21 @@ impl ChatStore {
         };
         let mut snapshot =
             ChatSnapshot { chat, messages: vec![], queue: vec![], operations: vec![] };
-        if snapshot.chat.messages_changed() > since_revision {
-            snapshot.messages = on_pool!(tx.conn(), |conn| {
-                let query = sqlx::query(CHANGED).bind(&key).bind(since_revision);
-                read_messages(&query.fetch_all(conn).await?)?
-            });
+        match window {
+            Window::Since(revision) if snapshot.chat.messages_changed() <= revision => {}
+            Window::Since(revision) => {
+                snapshot.messages = on_pool!(tx.conn(), |conn| {
+                    let query = sqlx::query(CHANGED).bind(&key).bind(revision);
+                    read_messages(&query.fetch_all(conn).await?)?
+                });
+            }
+            Window::Newest(limit) => {
+                snapshot.messages = on_pool!(tx.conn(), |conn| {
+                    let query = sqlx::query(PAGE_BEFORE).bind(&key).bind(i64::MAX);
+                    read_messages(&query.bind(i64::from(limit)).fetch_all(conn).await?)?
+                });
+                snapshot.messages.reverse();
+            }
         }
         if snapshot.chat.queue_length > 0 {
             snapshot.queue = on_pool!(tx.conn(), |conn| {

@@ -16,6 +16,8 @@ const HIDDEN_FLUSH_MS = 250;
 /** A snapshot is drawn when it is complete, or after this. */
 const SNAPSHOT_FLUSH_MS = 300;
 const PAGE = 100;
+/** Messages that a chat opens with; those before them are read when somebody scrolls there. */
+const TAIL = 200;
 /** Chats kept for a quick return; the cursor resumes them. */
 const KEPT = 8;
 
@@ -45,8 +47,11 @@ export class ChatLive {
   constructor(readonly id: string) {
     this.socket = new LiveSocket({
       url: () => {
-        const { cursor } = this.view.chat;
-        return socketUrl(`${BASE}/chats/${id}/stream${cursor ? `?cursor=${encodeURIComponent(cursor)}` : ""}`);
+        const { cursor, messages } = this.view.chat;
+        const query = new URLSearchParams({ tail: String(TAIL) });
+        if (cursor) query.set("cursor", cursor);
+        if (cursor && messages[0]) query.set("from", String(messages[0].seq));
+        return socketUrl(`${BASE}/chats/${id}/stream?${query}`);
       },
       onFrame: (events) => this.take(events as S.Envelope[]),
       onState: (socket) => {
