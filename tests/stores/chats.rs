@@ -139,6 +139,7 @@ on_both! {
             mode: Some("plan".into()),
             workspace_id: Some(scene.workspace),
             title: None,
+            fallback_model_id: None,
         };
         scene.store.chats.patch(chat.id, &patch).await.unwrap();
         let row = scene.head(&chat).await;

@@ -29,14 +29,12 @@ on_both! {
         let expected =
             NameDue { chat_id: chat, made_from: 1, history_version, title: true, label: true };
         assert_eq!(due, [expected]);
-        let takers = (0..8).map(|_| {
+        let mut takers = tokio::task::JoinSet::new();
+        for _ in 0..8 {
             let (store, due) = (store.clone(), due[0]);
-            tokio::spawn(async move { store.take_name_due(&due).await.unwrap() })
-        });
-        let mut taken = 0;
-        for taker in takers.collect::<Vec<_>>() {
-            taken += i32::from(taker.await.unwrap());
+            takers.spawn(async move { store.take_name_due(&due).await.unwrap() });
         }
+        let taken = takers.join_all().await.into_iter().filter(|taken| *taken).count();
         assert_eq!(taken, 1);
         assert!(store.names_due(10).await.unwrap().is_empty());
     }

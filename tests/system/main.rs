@@ -1,6 +1,7 @@
 //! The whole product, a story per file. Each starts both programs and plays a scripted model.
 
 mod benchmarks;
+mod beside;
 mod clock;
 mod cut;
 mod daemon;

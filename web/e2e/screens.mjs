@@ -179,7 +179,7 @@ const SCREENS = [
   ["provider-test", "/settings/providers", click(".setting-actions .button >> nth=0")],
   ["provider-delete", "/settings/providers", click(".setting-actions .button >> nth=2")],
   ["models", "/settings/models"],
-  ["model-edit", "/settings/models", click(".setting-actions >> nth=1 >> text=Edit")],
+  ["model-edit", "/settings/models", click(".setting-actions .button >> nth=0")],
   ["model-add", "/settings/models", click("text=Add model")],
   ["api-keys", "/settings/api-keys"],
   ["appearance", "/settings/appearance"],

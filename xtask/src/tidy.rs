@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "chat::machine",
             "chat::content",
             "chat::event",
+            "chat::edit_check",
             "chat::family",
             "secrets",
             "text_enum",

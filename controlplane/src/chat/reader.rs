@@ -62,6 +62,7 @@ pub struct FallbackView {
 
 /// A message that changed.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every change is a message")]
 pub enum MessageChange {
     /// It is part of the history.
     Present(MessageView),

@@ -287,12 +287,15 @@ impl Runner {
 
     async fn finish_turn(&mut self) -> Flow {
         let (id, store, fence) = (self.id, self.shared.store.clone(), self.fence);
-        let finished = match self.to_be_named().await {
+        let to_name = self.to_be_named().await;
+        let finished = match to_name {
             Some(seq) => self.write(|| store.finish_turn_to_name(id, &fence, seq)).await?,
             None => self.write(|| store.finish_turn(id, &fence)).await?,
         };
         self.finished(finished);
-        self.shared.namer.wake();
+        if to_name.is_some() {
+            self.shared.namer.wake();
+        }
         self.note_acknowledged().await;
         Ok(())
     }

@@ -87,6 +87,7 @@ pub struct Sent {
 
 /// Where a sent message is.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each request, gone with its answer")]
 pub enum Delivery {
     /// In the history; a turn has begun.
     Message(MessageRow),

@@ -463,7 +463,8 @@ export interface paths {
          * Follows a chat over a WebSocket: text frames with arrays of events.
          * @description First what is (messages, queue, status, error, actions, retry, preview), then `ready`, then what comes. With
          *     the `cursor` of the last event one goes on exactly after it; a cursor that cannot be resumed is
-         *     answered with `resync` and everything anew.
+         *     answered with `resync` and everything anew. With `tail` the first messages are the newest ones; those before
+         *     them are at `GET …/messages?before=`, and changes of them are not told.
          */
         get: operations["chat_stream"];
         put?: never;
@@ -758,6 +759,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The deployment's settings. */
+        get: operations["get_settings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Changes the deployment's settings. */
+        patch: operations["patch_settings"];
+        trace?: never;
+    };
     "/api/v1/setup": {
         parameters: {
             query?: never;
@@ -831,7 +850,7 @@ export interface paths {
         delete: operations["delete_workspace"];
         options?: never;
         head?: never;
-        /** Renames a workspace, or replaces its labels. */
+        /** Renames a workspace, replaces its labels, or says what is run after edits. */
         patch: operations["patch_workspace"];
         trace?: never;
     };
@@ -1515,14 +1534,19 @@ export interface components {
             /** @enum {string} */
             type: "retry";
         } | {
-            /** @description The one that answered. */
+            /** @description The one that answers. */
             answered_by: string;
-            /** @description Why. */
+            /** @description Why, as a stable code. */
             reason: string;
             /** @description The one that was asked. */
             selected_model: string;
             /** @enum {string} */
             type: "fallback";
+        } | {
+            /** @description All of them, in the order of the calls; empty: there are none any more. */
+            items: components["schemas"]["Part"][];
+            /** @enum {string} */
+            type: "results";
         } | {
             /** @description What is asked; empty: nothing any more. */
             actions: components["schemas"]["ActionView"][];
@@ -1561,9 +1585,11 @@ export interface components {
             /** @description When it was made. */
             created_at: components["schemas"]["Timestamp"];
             effort?: components["schemas"]["Effort"] | null;
+            /** @description Who is asked where the model cannot answer; none: whom the model's settings name. */
+            fallback_model_id?: string | null;
             /** @description Its id. */
             id: string;
-            /** @description 2 to 5 words on what the last turn did. */
+            /** @description 2 to 5 words on what the newest turn did that has a label. */
             label?: string | null;
             /** @description `ask`, `plan`, `edit` or `auto`. */
             mode: string;
@@ -1592,6 +1618,9 @@ export interface components {
         /** @description What to change; what is not there stays. */
         ChatPatchBody: {
             budget?: components["schemas"]["BudgetBody"] | null;
+            edit_check?: components["schemas"]["EditCheckBody"] | null;
+            /** @description Who is asked where that model cannot answer; null: whom the model's settings name. */
+            fallback_model_id?: string | null;
             mode?: components["schemas"]["ModeBody"] | null;
             /** @description Who answers from now on. */
             model_id?: string | null;
@@ -1609,6 +1638,7 @@ export interface components {
         ChatView: components["schemas"]["ChatHead"] & {
             /** @description What it waits for from a person or a client. */
             actions: components["schemas"]["ActionView"][];
+            edit_check?: components["schemas"]["EditCheck"] | null;
             /** @description The chat of which this one was a copy. */
             forked_from?: string | null;
             last_error?: components["schemas"]["ChatErrorView"] | null;
@@ -1684,6 +1714,29 @@ export interface components {
             effort?: components["schemas"]["EffortBody"] | null;
             /** @description Who answers this and what follows; none: the chat's model. */
             model_id?: string | null;
+        };
+        /** @description What is run after a batch that edited files. */
+        EditCheck: {
+            /** @description The command line; empty: nothing is run. */
+            command: string;
+            /**
+             * Format: int32
+             * @description Seconds after which it is stopped, 1 to 600.
+             */
+            timeout_s: number;
+        };
+        /**
+         * @description A command that the engine runs after a batch of tools that edited files. The model is told
+         *     whether it passed, and shown the output of one that did not.
+         */
+        EditCheckBody: {
+            /** @description The command line, as `sh -c` runs it; empty: nothing is run. */
+            command: string;
+            /**
+             * Format: int32
+             * @description Seconds after which it is stopped, 1 to 600; none: 120.
+             */
+            timeout_s?: number | null;
         };
         /** @description One replacement. */
         EditTextBody: {
@@ -1918,6 +1971,8 @@ export interface components {
             created_at: components["schemas"]["Timestamp"];
             /** @description Its id. */
             id: string;
+            /** @description What the turn did that this message began, in 2 to 5 words of a model. */
+            label?: string | null;
             /** @description The model that answered, for the model's messages. */
             model?: string | null;
             /**
@@ -1952,6 +2007,11 @@ export interface components {
             display_name?: string | null;
             /** @description Whether it can be used; none: yes. */
             enabled?: boolean | null;
+            /**
+             * @description Who is asked for the rest of a turn where it cannot answer: overloaded, refused, or
+             *     failed three times.
+             */
+            fallback_model_id?: string | null;
             /** @description Whether lists leave it out; none: no. */
             hidden?: boolean | null;
             /**
@@ -1984,6 +2044,8 @@ export interface components {
             display_name?: string | null;
             /** @description Whether it can be used. */
             enabled?: boolean | null;
+            /** @description Who is asked for the rest of a turn where it cannot answer; null: nobody. */
+            fallback_model_id?: string | null;
             /** @description Whether lists leave it out. */
             hidden?: boolean | null;
             /**
@@ -2013,6 +2075,8 @@ export interface components {
             display_name: string;
             /** @description Whether it can be used. */
             enabled: boolean;
+            /** @description Who is asked for the rest of a turn where it cannot answer; none: nobody. */
+            fallback_model_id?: string | null;
             /** @description Whether lists leave it out. */
             hidden: boolean;
             /** @description Its id. */
@@ -2030,6 +2094,24 @@ export interface components {
             price?: Record<string, unknown> | null;
             /** @description Who serves it. */
             provider_id: string;
+        };
+        /** @description Who writes titles and labels from now on. */
+        NamingBody: {
+            /** @description Who. */
+            by: components["schemas"]["NamingBy"];
+            /** @description Which model; only and always with `model`. */
+            model_id?: string | null;
+        };
+        /**
+         * @description Who writes titles of chats and labels of turns.
+         * @enum {string}
+         */
+        NamingBy: "auto" | "chat" | "model" | "off";
+        /** @description Who writes titles and labels. */
+        NamingView: {
+            by: components["schemas"]["NamingBy"];
+            /** @description Which model, where one is chosen for it. */
+            model_id?: string | null;
         };
         /** @description A key with its secret, which is shown this once. */
         NewApiKeyView: components["schemas"]["ApiKeyView"] & {
@@ -2128,9 +2210,11 @@ export interface components {
                 /** @description When it was made. */
                 created_at: components["schemas"]["Timestamp"];
                 effort?: components["schemas"]["Effort"] | null;
+                /** @description Who is asked where the model cannot answer; none: whom the model's settings name. */
+                fallback_model_id?: string | null;
                 /** @description Its id. */
                 id: string;
-                /** @description 2 to 5 words on what the last turn did. */
+                /** @description 2 to 5 words on what the newest turn did that has a label. */
                 label?: string | null;
                 /** @description `ask`, `plan`, `edit` or `auto`. */
                 mode: string;
@@ -2172,6 +2256,8 @@ export interface components {
                 created_at: components["schemas"]["Timestamp"];
                 /** @description Its id. */
                 id: string;
+                /** @description What the turn did that this message began, in 2 to 5 words of a model. */
+                label?: string | null;
                 /** @description The model that answered, for the model's messages. */
                 model?: string | null;
                 /**
@@ -2206,6 +2292,8 @@ export interface components {
                 display_name: string;
                 /** @description Whether it can be used. */
                 enabled: boolean;
+                /** @description Who is asked for the rest of a turn where it cannot answer; none: nobody. */
+                fallback_model_id?: string | null;
                 /** @description Whether lists leave it out. */
                 hidden: boolean;
                 /** @description Its id. */
@@ -2372,7 +2460,7 @@ export interface components {
                 ended_at?: components["schemas"]["Timestamp"] | null;
                 /** @description Unique in the chat. */
                 id: string;
-                /** @description `turn`, `step`, `attempt`, `tool` or `compaction`. */
+                /** @description `turn`, `step`, `attempt`, `tool`, `compaction`, `advisor` or `naming`. */
                 kind: string;
                 /** @description As OpenTelemetry names it: `invoke_agent`, `chat {model}`, `execute_tool {tool}`. */
                 name: string;
@@ -2394,6 +2482,7 @@ export interface components {
                 arch?: string | null;
                 /** @description When it was made. */
                 created_at: components["schemas"]["Timestamp"];
+                edit_check?: components["schemas"]["EditCheck"] | null;
                 /** @description As the daemon last said. */
                 hostname?: string | null;
                 /** @description Its id. */
@@ -3122,6 +3211,15 @@ export interface components {
              */
             exact: boolean;
         };
+        /** @description What to change; what is not there stays. */
+        SettingsPatch: {
+            naming?: components["schemas"]["NamingBody"] | null;
+        };
+        /** @description The deployment's settings. */
+        SettingsView: {
+            /** @description Who writes titles of chats and labels of turns. */
+            naming: components["schemas"]["NamingView"];
+        };
         /** @description The first administrator. */
         SetupBody: {
             /** @description At least 8 characters. */
@@ -3148,7 +3246,7 @@ export interface components {
             ended_at?: components["schemas"]["Timestamp"] | null;
             /** @description Unique in the chat. */
             id: string;
-            /** @description `turn`, `step`, `attempt`, `tool` or `compaction`. */
+            /** @description `turn`, `step`, `attempt`, `tool`, `compaction`, `advisor` or `naming`. */
             kind: string;
             /** @description As OpenTelemetry names it: `invoke_agent`, `chat {model}`, `execute_tool {tool}`. */
             name: string;
@@ -3324,7 +3422,7 @@ export interface components {
              * @description Calls whose cost is known.
              */
             priced_calls: number;
-            /** @description `step`, `compaction`, `title` or `label`. */
+            /** @description `step`, `compaction`, `title`, `label` or `advisor`. */
             purpose: string;
             /**
              * Format: int64
@@ -3389,6 +3487,7 @@ export interface components {
         };
         /** @description What to change; what is not there stays. */
         WorkspacePatch: {
+            edit_check?: components["schemas"]["EditCheckBody"] | null;
             /** @description All of them, anew. */
             labels?: {
                 [key: string]: string;
@@ -3407,6 +3506,7 @@ export interface components {
             arch?: string | null;
             /** @description When it was made. */
             created_at: components["schemas"]["Timestamp"];
+            edit_check?: components["schemas"]["EditCheck"] | null;
             /** @description As the daemon last said. */
             hostname?: string | null;
             /** @description Its id. */
@@ -3962,6 +4062,10 @@ export interface operations {
             query?: {
                 /** @description Go on after this event */
                 cursor?: string;
+                /** @description Begin with so many of the newest messages, 1 to 1,000; none: all */
+                tail?: number;
+                /** @description With a cursor: the seq of the first message that is known */
+                from?: number;
             };
             header?: {
                 "Last-Event-ID"?: string | null;
@@ -4362,6 +4466,10 @@ export interface operations {
             query?: {
                 /** @description Go on after this event */
                 cursor?: string;
+                /** @description Begin with so many of the newest messages, 1 to 1,000; none: all */
+                tail?: number;
+                /** @description With a cursor: the seq of the first message that is known */
+                from?: number;
             };
             header?: never;
             path: {
@@ -4975,6 +5083,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProviderTestView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    get_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    patch_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SettingsPatch"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsView"];
                 };
             };
             /** @description Anything else: a problem with a stable `code` */

@@ -20,7 +20,7 @@ export function NamingSetting({ models }: { models: readonly ModelView[] }) {
   const value = valueOf(naming);
   const choices = models.filter((model) => model.enabled || model.id === naming.model_id);
   return (
-    <div className="form">
+    <div className="form setting-block">
       <Select
         label={t.naming.label}
         hint={t.naming.hints[naming.by]}

@@ -27,7 +27,7 @@ export function EditCheck({ workspace }: { workspace: WorkspaceView }) {
   const problem = save.error ? asProblem(save.error) : null;
   const changed = command.trim() !== (set?.command ?? "") || (set != null && Number(seconds) !== set.timeout_s);
   return (
-    <section aria-labelledby="edit-check">
+    <section className="setting-block" aria-labelledby="edit-check">
       <h2 id="edit-check" className="section-title">
         {t.editCheck.title}
       </h2>
