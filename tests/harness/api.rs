@@ -258,19 +258,26 @@ impl Socket {
         }
     }
 
-    /// Reads what is still on its way, up to the close; its code and reason. None: it is open, and nothing
-    /// more comes but pings.
-    pub async fn until_closed(&mut self) -> Result<Option<(u16, String)>> {
+    /// Reads what is still on its way, up to the close; its code and reason, and the cursor of the last
+    /// event before it. 1006 without a reason, as browsers say it: it was cut off. None: it is open, and
+    /// nothing more comes but pings.
+    pub async fn until_closed(&mut self) -> Result<Option<(u16, String, String)>> {
+        let mut cursor = String::new();
         loop {
             let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
             match next.context("neither an event nor a close came in time")? {
                 Some(Ok(Message::Close(Some(close)))) => {
-                    return Ok(Some((close.code.into(), close.reason.to_string())));
+                    return Ok(Some((close.code.into(), close.reason.to_string(), cursor)));
                 }
                 Some(Ok(Message::Text(text))) if text.contains("\"ping\"") => return Ok(None),
+                Some(Ok(Message::Text(text))) => {
+                    let events: Value = serde_json::from_str(&text)?;
+                    let last = events.as_array().and_then(|events| events.last());
+                    let last = last.and_then(|last| last["cursor"].as_str());
+                    cursor = last.map_or(cursor, str::to_owned);
+                }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error.into()),
-                None => anyhow::bail!("the stream ended without a close"),
+                Some(Err(_)) | None => return Ok(Some((1006, String::new(), cursor))),
             }
         }
     }
