@@ -39,7 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "controlplane/src/chat",
         &["chat", "tools", "llm", "store", "fleet", "text_enum", "time", "secrets"],
     ),
-    ("agentd/src/records", &["records"]),
+    ("agentd/src/records", &["records", "resident"]),
     ("agentd/src/journal", &["journal", "records"]),
     ("agentd/src/process", &["process", "files", "records", "file_lock", "user", "resident"]),
     ("agentd/src/pty", &["pty", "process"]),
