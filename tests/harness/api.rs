@@ -259,9 +259,9 @@ impl Socket {
     }
 
     /// Reads what is still on its way, up to the close; its code and reason, and the cursor of the last
-    /// event before it. 1006 without a reason, as browsers say it: it was cut off. None: it is open, and
-    /// nothing more comes but pings.
-    pub async fn until_closed(&mut self) -> Result<Option<(u16, String, String)>> {
+    /// event before it. 1006 without a reason, as browsers say it: it was cut off. None: it is open, since
+    /// what was told `last` came.
+    pub async fn until_closed(&mut self, last: &str) -> Result<Option<(u16, String, String)>> {
         let mut cursor = String::new();
         loop {
             let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
@@ -269,7 +269,7 @@ impl Socket {
                 Some(Ok(Message::Close(Some(close)))) => {
                     return Ok(Some((close.code.into(), close.reason.to_string(), cursor)));
                 }
-                Some(Ok(Message::Text(text))) if text.contains("\"ping\"") => return Ok(None),
+                Some(Ok(Message::Text(text))) if text.contains(last) => return Ok(None),
                 Some(Ok(Message::Text(text))) => {
                     let events: Value = serde_json::from_str(&text)?;
                     let last = events.as_array().and_then(|events| events.last());

@@ -48,8 +48,10 @@ const POINTS: [&str; 6] = [
 ];
 /// A busy machine must be able to renew it: one that flaps moves chats and daemons about by itself.
 const LEASE_SECONDS: u32 = 4;
-/// Longer than a link between servers lives when one of them is silent.
-const LINKS_END: Duration = Duration::from_secs(15);
+/// Longer than a server that wakes takes to send what it was about to.
+const WAKES_WITHIN: Duration = Duration::from_secs(8);
+/// Rounds after which it is no accident that nothing was sent.
+const ROUNDS_MAX: usize = 20;
 const FINAL: &str = "Both ran.";
 
 fn scenario() -> Value {
@@ -191,8 +193,8 @@ impl Scene {
         stream.until_rest().await.with_context(what)?;
         self.daemon.begin(Some(("w2 journal begin".to_owned(), 1)));
         paused.signal(Signal::SIGCONT)?;
-        // Not within this time: its links had ended, as those of a machine that is very slow.
-        let asked = tokio::time::timeout(LINKS_END, self.daemon.held()).await;
+        // Not within this time: it saw first that the chat is another's, or its links had ended.
+        let asked = tokio::time::timeout(WAKES_WITHIN, self.daemon.held()).await;
         let was_asked = asked.map(Hit::release).is_ok();
         self.daemon.begin(None);
         Ok(was_asked)
@@ -256,10 +258,11 @@ async fn p04_what_a_paused_server_sends_when_it_wakes_is_refused_by_the_daemon()
     let mut plan = Plan::quick(60);
     plan.daemon_env = vec![("HOLDFAST_KEEP_ALIVE_MS".into(), "5000".into())];
     let Some(mut scene) = Scene::open(plan).await? else { return Ok(()) };
-    let rounds = trials(2, 20);
-    let mut met = 0;
-    for _ in 0..rounds {
+    let (mut rounds, mut met) = (0, 0);
+    // One that wakes may see first that its chat is another's, and then sends nothing.
+    while rounds < trials(2, 20) || met == 0 && rounds < ROUNDS_MAX {
         met += u64::from(scene.paused_and_outrun().await?);
+        rounds += 1;
     }
     scene.judge().await?;
     let refused = scene.refused()?;

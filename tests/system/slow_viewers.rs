@@ -40,14 +40,19 @@ enum End {
 }
 
 /// Reads to the end, and resumes where that was.
-async fn woken(api: &Api, path: &str, socket: &mut Socket) -> Result<End> {
-    let Some((code, reason, read)) = socket.until_closed().await? else { return Ok(End::Open) };
+async fn woken(api: &Api, path: &str, socket: &mut Socket, last: &str) -> Result<End> {
+    let Some((code, reason, read)) = socket.until_closed(last).await? else { return Ok(End::Open) };
     ensure!(code == 4008 || code == 1006, "closed with {code} {reason:?}");
     let told = reason.split_whitespace().last();
     let cursor = told.unwrap_or(&read);
     let mut resumed = api.socket(&format!("{path}?cursor={cursor}")).await?;
     resumed.until(|event| event["type"] == "ready").await?;
     Ok(if code == 4008 { End::Closed } else { End::Cut })
+}
+
+/// What is asked the `number`th time; no other text holds it.
+fn flood(number: usize) -> String {
+    format!("flood {number}.")
 }
 
 /// Has the chat's message answered anew, and follows the answer to its end. What was answered before
@@ -60,7 +65,7 @@ async fn another_page(world: &World, chat: &mut Chat, number: usize) -> Result<(
             && asked.is_some_and(|asked| asked == text)
             && known.status.is_some_and(|status| status.as_str() == "waiting")
     };
-    let text = format!("flood {number}");
+    let text = flood(number);
     let first = chat.stream.state.history().first().map(|message| message.id);
     let first = first.context("there is a message")?;
     let body = json!({"content": [{"type": "text", "text": text}]});
@@ -135,8 +140,9 @@ async fn p06_viewers_that_do_not_read_cost_little_and_hurt_nobody() -> Result<()
             rss_most = rss_most.max(rss_mib(pid)?);
             if pages == WAKE_PAGES {
                 // These read on while they are being told why they are left; the others never do.
+                let last = flood(number + pages - 1);
                 for mut socket in stuck.drain(..viewers / 2) {
-                    ended.push(woken(world.api(), &path, &mut socket).await?);
+                    ended.push(woken(world.api(), &path, &mut socket, &last).await?);
                 }
             }
         }
@@ -149,8 +155,9 @@ async fn p06_viewers_that_do_not_read_cost_little_and_hurt_nobody() -> Result<()
     let growth = rss_most - rss_before;
 
     let known = flooding.stream.until_rest().await?.history().len();
+    let last = flood(number + pages - 1);
     for socket in &mut stuck {
-        ended.push(woken(world.api(), &path, socket).await?);
+        ended.push(woken(world.api(), &path, socket, &last).await?);
     }
     let fresh = {
         let mut fresh = ChatStream::open(world.api(), &flooding.id).await?;
