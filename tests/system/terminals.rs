@@ -301,11 +301,13 @@ async fn b35_a_viewer_that_reads_nothing_is_closed_with_its_offset_and_harms_nob
     let mut slow = PtyViewer::open(api, &workspace, &pty, &query).await?;
     let mut fast = PtyViewer::open(api, &workspace, &pty, "write=if_free&viewer=fast").await?;
     fast.type_text("seq 1 3000000; echo flood-$((1 + 1))\r").await?;
-    let shown = fast.shows("flood-2").await;
-    rows.fact("B35 others see everything", shown.is_ok(), &format!("{shown:?}"));
     let mut typed = 0;
+    let going_on = async {
+        fast.shows("flood-2").await?;
+        type_on(&mut fast, &mut typed).await
+    };
     let ended = tokio::select! {
-        typing = type_on(&mut fast, &mut typed) => typing,
+        failed = going_on => failed,
         gone = until_viewers(api, &at, 1) => gone,
     };
     rows.fact("B35 others go on meanwhile", ended.is_ok(), &format!("{ended:?}"));
@@ -323,7 +325,8 @@ async fn b35_a_viewer_that_reads_nothing_is_closed_with_its_offset_and_harms_nob
     let query = format!("viewer=slow&offset={offset}&behind={}", 1_u64 << 40);
     let mut again = PtyViewer::open(api, &workspace, &pty, &query).await?;
     fast.type_text("echo the-end-$((1 + 1))\r").await?;
-    fast.shows("the-end-2").await?;
+    let shown = fast.shows("the-end-2").await;
+    rows.fact("B35 others see everything", shown.is_ok(), &format!("{shown:?}"));
     again.shows("the-end-2").await?;
     let mut whole = slow.output[..offset].to_vec();
     whole.extend_from_slice(&again.output);

@@ -34,6 +34,8 @@ const WINDOW_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=16 * 1024 * 1024
 /// How far a viewer may be behind before it is given a new screen instead.
 const BEHIND_BYTES: u64 = 4 * 1024 * 1024;
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+/// The same for one that was too slow: what it has not read yet stands before the close frame.
+const SLOW_PATIENCE: Duration = Duration::from_secs(60);
 /// Answers that wait for the socket; a viewer that asks faster is heard slower.
 const REPLIES: usize = 16;
 
@@ -172,8 +174,13 @@ impl Attached {
         let is_orderly = by_viewer && ending.0 == 1000;
         // Nobody watches any more, however long the close frame takes to get through.
         outgoing.feed.end();
-        close(&mut outgoing, ending).await;
+        let patience = if ending.0 == 4008 { SLOW_PATIENCE } else { CLOSE_PATIENCE };
         let soft = outgoing.soft.clone();
+        tokio::select! {
+            () = close(&mut outgoing, ending, patience) => {}
+            // One that is slow is not waited for by a server that ends.
+            () = soft.cancelled(), if patience == SLOW_PATIENCE => {}
+        }
         drop(outgoing);
         if is_orderly {
             let _ = tokio::time::timeout(CLOSE_PATIENCE, incoming.detach()).await;
@@ -182,13 +189,13 @@ impl Attached {
         // The seat is held meanwhile: nobody has more of these than viewers.
         tokio::select! {
             () = incoming.outlast() => {}
-            () = tokio::time::sleep(CLOSE_PATIENCE) => {}
+            () = tokio::time::sleep(patience) => {}
             () = soft.cancelled() => {}
         }
     }
 }
 
-async fn close(outgoing: &mut Outgoing, ending: Ending) {
+async fn close(outgoing: &mut Outgoing, ending: Ending, patience: Duration) {
     let frame = ending.frame();
     let close = async {
         // Who closed first is not told again, but the answer to their close is still to be sent.
@@ -196,5 +203,5 @@ async fn close(outgoing: &mut Outgoing, ending: Ending) {
             let _ = outgoing.sink.flush().await;
         }
     };
-    let _ = tokio::time::timeout(CLOSE_PATIENCE, close).await;
+    let _ = tokio::time::timeout(patience, close).await;
 }
