@@ -8,6 +8,8 @@
 //!
 //! [`app`] builds every service in order; [`cli`] is the command line; [`options`] the configuration.
 
+#![deny(unsafe_code)]
+
 pub mod addresses;
 pub mod app;
 pub mod chat;

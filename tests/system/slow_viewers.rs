@@ -167,7 +167,7 @@ async fn p06_viewers_that_do_not_read_cost_little_and_hurt_nobody() -> Result<()
     let count = |end: End| ended.iter().filter(|it| **it == end).count();
     let (closed, cut) = (count(End::Closed), count(End::Cut));
     println!(
-        "P06: {viewers} viewers that did not read for {seconds} s, in which {pages} answers of 256 KiB came: server grew by {growth:.1} MiB ({rss_before:.1} before), {closed} were closed with 4008, {cut} were cut off as they read nothing for 10 s more, and all came back by their cursor; turns beside it before: {before}; during: {during}"
+        "P06: {viewers} viewers that did not read for {seconds} s, in which {pages} answers of 256 KiB came: server grew by {growth:.1} MiB ({rss_before:.1} before), {closed} were closed with 4008, {cut} were cut off as they read nothing for 60 s more, and all came back by their cursor; turns beside it before: {before}; during: {during}"
     );
     // At small size the server's own heap moves by more than these few viewers may cost.
     let allowed = MIB_PER_VIEWER * viewers as f64 + trials(64, 0) as f64;

@@ -22,6 +22,7 @@ mod doctor;
 mod exit;
 mod healthcheck;
 mod logging;
+mod memory;
 mod offer;
 mod offline;
 mod output;
@@ -80,6 +81,7 @@ fn done(result: Result<(), Failure>) -> Result<ExitCode, Failure> {
 fn on_many_threads(
     work: impl Future<Output = Result<ExitCode, Failure>>,
 ) -> Result<ExitCode, Failure> {
+    memory::keep_little();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed(format!("no threads: {error}")))?.block_on(work)
 }

@@ -19,8 +19,10 @@ use crate::http::json::parse;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Silence of the other side after which it counts as gone.
 const PONG_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a reader that went slow may take to reach the close frame behind what it has not read.
+/// How long a reader may take to reach the close frame.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+/// The same for one that was too slow: what it has not read yet stands before the close frame.
+const SLOW_PATIENCE: Duration = Duration::from_secs(60);
 /// A ping that does not fit into the socket at once tells nothing new.
 const PING_PATIENCE: Duration = Duration::from_secs(1);
 /// Frames a client may send at once before each further one waits.
@@ -40,7 +42,12 @@ pub async fn serve(app: App, socket: WebSocket, mut source: impl Source, access:
         frames: 0,
         request_id_source: app.clone(),
     };
-    let frame = socket.run(&mut source).await.frame();
+    let ending = socket.run(&mut source).await;
+    // Nobody watches any more, however long the close frame takes to get through.
+    drop(source);
+    let patience = if ending.0 == 4008 { SLOW_PATIENCE } else { CLOSE_PATIENCE };
+    let frame = ending.frame();
+    let soft = socket.soft.clone();
     let sink = &mut socket.out.sink;
     let close = async {
         // Who closed first is not told again, but the answer to their close is still to be sent.
@@ -48,14 +55,18 @@ pub async fn serve(app: App, socket: WebSocket, mut source: impl Source, access:
             let _ = sink.flush().await;
         }
     };
-    let _ = tokio::time::timeout(CLOSE_PATIENCE, close).await;
+    tokio::select! {
+        _ = tokio::time::timeout(patience, close) => {}
+        // One that is slow is not waited for by a server that ends.
+        () = soft.cancelled(), if patience == SLOW_PATIENCE => {}
+    }
     // A socket that ends with something unheard in it is reset, and what the client has not read yet
     // is lost, the reason of the end too.
-    let Socket { mut stream, soft, .. } = socket;
+    let mut stream = socket.stream;
     let outlast = async { while let Some(Ok(_)) = stream.next().await {} };
     tokio::select! {
         () = outlast => {}
-        () = tokio::time::sleep(CLOSE_PATIENCE) => {}
+        () = tokio::time::sleep(patience) => {}
         () = soft.cancelled() => {}
     }
 }
