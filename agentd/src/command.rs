@@ -19,7 +19,7 @@ use crate::options::{
 };
 use crate::process::{self, KeeperProgram};
 use crate::records::OpenError;
-use crate::resident::{Code, share_one_heap};
+use crate::resident::Code;
 use crate::show;
 use crate::state_dir::{StateDir, StateDirError, StateLayout, WorkspaceFile};
 use crate::status::{self, AskError, DownStatus, Listing, LocalAnswer, LocalRequest};
@@ -193,7 +193,6 @@ async fn run(state: StateDir, options: &RunOptions) -> Result<(), CommandError> 
     };
     let containment = options.limits.containment()?;
     process::hide_memory();
-    share_one_heap();
     systemd::starting();
     let lifecycle = Lifecycle::new();
     let parts = DaemonParts {

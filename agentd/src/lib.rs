@@ -31,7 +31,7 @@
 //! | [`process`] | child processes: start, output, input, signals, end |
 //! | [`files`] | the files below the root: reads, atomic changes, search |
 //! | [`user`] | whose commands and files they are |
-//! | `resident` | memory that is there and not needed: code that ran once, dropped records |
+//! | [`resident`] | memory that is there and not needed: code that ran once, dropped records |
 //! | [`records`] | append-only record files: durable, replayed, compacted |
 
 #![deny(unsafe_code)]
@@ -50,7 +50,7 @@ pub mod options;
 pub mod process;
 pub mod pty;
 pub mod records;
-mod resident;
+pub mod resident;
 pub mod show;
 pub mod state_dir;
 pub mod status;

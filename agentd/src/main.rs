@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use agentd::options::{Cli, LogFormat};
+use agentd::options::{Cli, Command, LogFormat};
 use agentd::process::FORKER_ARGUMENT;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -18,6 +18,9 @@ fn main() -> ExitCode {
     }
     // Prints help and usage errors by itself: exit code 0 or 2.
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Run(_)) {
+        agentd::resident::begin_with_one_heap();
+    }
     start_logging(&cli);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

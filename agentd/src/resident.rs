@@ -4,6 +4,7 @@
 //! the page cache anyway; what is given back here is touched again, by the page, when it runs again.
 
 use std::ffi::c_void;
+use std::os::unix::process::CommandExt;
 
 use rustix::mm::Advice;
 
@@ -47,16 +48,27 @@ pub(crate) fn give_back_heap() {
     }
 }
 
-/// Has every thread allocate from one arena. Each of the threads that wait for the disk would otherwise
-/// have its own, whose end is never given back: half a MiB to two for a file that was rewritten once.
-/// To be called before there is a second thread.
-pub(crate) fn share_one_heap() {
-    #[cfg(target_env = "gnu")]
-    #[expect(unsafe_code, reason = "a call of the C library")]
-    // SAFETY: it sets a number of the allocator's.
-    unsafe {
-        nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1);
+/// How the allocator of a daemon is told to behave, in its own words: one heap for all threads, and no
+/// cache for each thread. A heap per thread is one whose end is never given back, half a MiB to two for a
+/// file that was rewritten once; and each of the hundreds of pieces that a cache holds keeps its page,
+/// whatever lay beside it: +9 % of the program after 10,000 processes, +2 % without (P30).
+pub const HEAP_TUNABLES: (&str, &str) =
+    ("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0");
+
+/// Executes this program anew with [`HEAP_TUNABLES`], which are read when a program begins and at no
+/// other time. Goes on as it is where they are set already, by whomever, and where that cannot be. What
+/// the daemon starts has an environment of its own.
+pub fn begin_with_one_heap() {
+    let (name, value) = HEAP_TUNABLES;
+    if !cfg!(target_env = "gnu") || std::env::var_os(name).is_some() {
+        return;
     }
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut arguments = std::env::args_os();
+    let Some(called) = arguments.next() else { return };
+    let mut again = std::process::Command::new(program);
+    // Returns only if it fails.
+    let _ = again.arg0(called).args(arguments).env(name, value).exec();
 }
 
 /// Start and length of the mapping on `line`, if it is of a file and cannot have been written: code, or

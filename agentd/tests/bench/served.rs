@@ -12,6 +12,7 @@ use std::sync::Arc;
 use agentd::daemon::{Daemon, DaemonParts};
 use agentd::limit_options::LimitOptions;
 use agentd::process::KeeperProgram;
+use agentd::resident::HEAP_TUNABLES;
 use agentd::state_dir::StateDir;
 use clap::Parser;
 use shared::clock::SystemClock;
@@ -94,6 +95,7 @@ impl Served {
         command
             .args(["--exact", "serve_a_daemon_when_asked_to", "--nocapture"])
             .env("AGENTD_TEST_SERVE", dir)
+            .env(HEAP_TUNABLES.0, HEAP_TUNABLES.1)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         for (name, value) in variables {
