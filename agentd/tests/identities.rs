@@ -240,11 +240,11 @@ async fn the_rounds_of_p23_inside_their_namespace() {
         let stop = StopProcess { process_id: view.process_id, grace_ms: 0 };
         let _ = scene.try_call(&stop).await;
         assert!(stranger.try_wait().unwrap().is_none(), "the stranger was killed in round {round}");
-        // Neither stopped nor about to die.
-        assert_eq!(
-            untouched(pid),
-            ("S".to_owned(), 0),
-            "the stranger of round {round} was signalled"
+        // Neither stopped nor about to die; it may still be about to sleep.
+        let (state, waiting) = untouched(pid);
+        assert!(
+            ["S", "R", "D"].contains(&state.as_str()) && waiting == 0,
+            "the stranger of round {round} was signalled: {state}, {waiting} wait"
         );
         alive += 1;
         stranger.kill().unwrap();

@@ -370,8 +370,9 @@ async fn the_signals_of_a_terminal_reach_what_runs_in_its_foreground() {
     };
     let pty = scene.open(&request).await.pty_id;
     let mut viewer = scene.attach(pty, "a", WriteWish::IfFree).await;
-    // Once it says so it is in the foreground.
-    viewer.send("PS1='sh''ell>'; sh -c 'echo in the fore\"\"ground; sleep 1000'\n").await;
+    // Once it says so it is in the foreground; and it starts nothing: a shell keeps an interrupt that
+    // comes while it starts a program until that program has ended.
+    viewer.send("PS1='sh''ell>'; sh -c 'echo in the fore\"\"ground; read never'\n").await;
     viewer.until("in the foreground").await;
     viewer.send([3]).await;
     // An interrupt throws away what is typed behind it: only a prompt says that the shell has it.
