@@ -209,6 +209,7 @@ async fn the_rounds_of_p23_inside_their_namespace() {
         // The record of which number it has is durable by now, or will never be: kill at once.
         let keeper = parent_of(pid);
         let keeper_fd = hold(keeper);
+        let began = start_tick(pid);
         scene.kill();
         if is_lost {
             kill_and_wait(keeper);
@@ -219,7 +220,9 @@ async fn the_rounds_of_p23_inside_their_namespace() {
         if is_new_boot {
             std::fs::write(&boot, format!("00000000-0000-0000-0000-{round:012}\n")).unwrap();
         }
-        let Some(mut stranger) = stranger_at(pid) else { panic!("the number {pid} was not free") };
+        let Some(mut stranger) = stranger_at(pid, began) else {
+            panic!("the number {pid} was not free")
+        };
         same += 1;
         scene.start_again();
         let request = GetProcess { process_id: view.process_id };
@@ -261,22 +264,31 @@ async fn the_rounds_of_p23_inside_their_namespace() {
 
 /// A program that does the same, with the number `pid`. Others may take it: then it is tried again,
 /// a few times.
-fn stranger_at(pid: u32) -> Option<Child> {
+fn stranger_at(pid: u32, began: u64) -> Option<Child> {
     // What lost its keeper is a zombie of this process by now.
     reap();
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{pid} is still there");
-    for _ in 0..50 {
+    for _ in 0..1_000 {
         std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
         // The leader of a group of its own, as the one before was: a signal to the group hits it.
         let mut sleep = Command::new("sleep");
         let mut child = sleep.arg("600").stdin(Stdio::null()).process_group(0).spawn().unwrap();
-        if child.id() == pid {
+        // Numbers come round after tens of thousands of processes, never within the hundredth of a
+        // second that the system counts starts in.
+        if child.id() == pid && start_tick(pid) != began {
             return Some(child);
         }
         child.kill().unwrap();
         child.wait().unwrap();
     }
     None
+}
+
+/// When a process began, in hundredths of a second since the boot.
+fn start_tick(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    fields.split_whitespace().nth(19).unwrap().parse().unwrap()
 }
 
 /// What a process does and how many signals wait for it, as the system says it at one moment.
