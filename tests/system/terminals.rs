@@ -75,6 +75,8 @@ async fn a_terminal_is_opened_typed_into_searched_recorded_and_closed() -> Resul
     let pty = made["id"].as_str().context("no id")?;
     let mut viewer = PtyViewer::open(api, &workspace, pty, "write=if_free&viewer=me").await?;
     ensure!(viewer.is_writer(), "{}", viewer.attached);
+    // What is typed before the prompt stands before it.
+    viewer.shows("#").await?;
     viewer.type_text("echo grüße-$((40 + 2)); stty size\r").await?;
     viewer.shows("grüße-42").await?;
     viewer.shows("30 100").await?;
