@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use agentd::options::{Cli, Command, LogFormat};
 use agentd::process::FORKER_ARGUMENT;
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     // Before anything else is made: it forks, and what is made here would be in every keeper.
@@ -40,13 +42,16 @@ fn main() -> ExitCode {
 
 /// Logs go to standard error, so that standard output is the command's answer alone.
 fn start_logging(cli: &Cli) {
-    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Levels by module; filters by the fields of spans would bring another engine for expressions.
+    let filter: Targets =
+        cli.log.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     // A log file or the journal of a service is no place for colours.
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     match cli.log_format {
-        LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.with_ansi(color).with_target(false).init(),
+        LogFormat::Json => registry.with(layer.json()).init(),
+        LogFormat::Text => registry.with(layer.with_ansi(color).with_target(false)).init(),
     }
 }
 

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::message::{MessageError, MessageReader};
+
 /// Levels of maps and arrays in a message. Ours have under ten; a level costs about 2 KiB of stack
 /// in a debug build.
 const DEPTH_MAX: usize = 64;
@@ -15,7 +17,7 @@ pub struct DecodeError {
     pub kind: &'static str,
     /// What the decoder says.
     #[source]
-    pub source: rmp_serde::decode::Error,
+    pub source: MessageError,
 }
 
 /// Encodes a message. Field names are kept, so that fields can be added later.
@@ -32,9 +34,7 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 /// The depth is bounded: the decoder recurses, and a field that nobody knows may hold a megabyte
 /// of opening brackets, which would use up the stack of a runtime's worker.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
-    decoder.set_max_depth(DEPTH_MAX);
-    T::deserialize(&mut decoder)
+    T::deserialize(&mut MessageReader::new(bytes, DEPTH_MAX))
         .map_err(|source| DecodeError { kind: short_type_name::<T>(), source })
 }
 

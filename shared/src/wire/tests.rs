@@ -92,6 +92,79 @@ proptest! {
     }
 }
 
+/// Messages of every kind, as they stand in their golden files.
+fn golden_messages() -> Vec<Vec<u8>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/protocol/golden/v1");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|end| end == "json"));
+    let message = |path: std::path::PathBuf| {
+        let file = std::fs::read_to_string(path).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&file).unwrap();
+        hex::decode(file["bytes"].as_str().unwrap()).unwrap()
+    };
+    files.map(message).collect()
+}
+
+/// Reads with the reader of `rmp-serde` beside ours.
+#[derive(Default)]
+struct Beside {
+    read: usize,
+    refused: Vec<String>,
+}
+
+impl ReadAs for Beside {
+    fn read_as<T: serde::de::DeserializeOwned + serde::Serialize>(&mut self, body: &[u8]) {
+        let theirs = rmp_serde::from_slice::<T>(body);
+        let kind = std::any::type_name::<T>();
+        match (decode::<T>(body), theirs) {
+            (Ok(ours), Ok(theirs)) => {
+                assert_eq!(encode(&ours), encode(&theirs), "{kind} of {}", body.escape_ascii());
+                self.read += 1;
+            }
+            (Ok(_), Err(error)) => {
+                panic!("only we read {kind} in {}: {error}", body.escape_ascii())
+            }
+            (Err(error), Ok(_)) => self.refused.push(format!("{kind}: {error}")),
+            (Err(_), Err(_)) => {}
+        }
+    }
+}
+
+#[test]
+fn whatever_is_written_is_read_as_another_reader_reads_it() {
+    let mut beside = Beside::default();
+    for message in golden_messages() {
+        read_as_all(&message, &mut beside);
+        // What is cut is no message, for nobody.
+        read_as_all(&message[..message.len() - 1], &mut beside);
+    }
+    assert!(beside.read > 50, "{}", beside.read);
+    assert_eq!(beside.refused, Vec::<String>::new());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    /// Damaged anywhere: what we read another reader reads alike, and what we alone refuse is of the
+    /// forms that nobody writes.
+    #[test]
+    fn what_is_damaged_is_never_read_as_something_else(
+        message in proptest::sample::select(golden_messages()),
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut message = message;
+        for (at, byte) in damage {
+            let at = at.index(message.len());
+            message[at] = byte;
+        }
+        let mut beside = Beside::default();
+        read_as_all(&message, &mut beside);
+        for refused in beside.refused {
+            let is_known = ["invalid type: sequence", "invalid type: integer", "invalid type: byte array"];
+            prop_assert!(is_known.iter().any(|known| refused.contains(known)), "{refused}");
+        }
+    }
+}
+
 /// Row B40 of the catalogue, without a network.
 #[test]
 fn b40_a_length_is_judged_from_the_header_alone() {
