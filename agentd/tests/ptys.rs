@@ -274,6 +274,76 @@ async fn a_large_paste_is_held_back_until_the_program_reads_and_arrives_whole() 
     }
 }
 
+/// The answer waits a moment for an echo, and not for one that never comes.
+#[tokio::test]
+async fn what_is_typed_unseen_is_answered_and_what_is_seen_is_shown_once() {
+    let scene = Scene::new();
+    let pty =
+        scene.shell("stty -echo; echo ready; head -n 20 >seen; stty echo; echo now; cat").await;
+    let mut viewer = scene.attach(pty, "a", WriteWish::IfFree).await;
+    viewer.until("ready").await;
+    let before = viewer.bytes.len();
+    for _ in 0..20 {
+        let seq = viewer.send("unseen\n").await;
+        viewer.item(is_taken(seq)).await;
+    }
+    viewer.until("now").await;
+    assert_eq!(viewer.bytes[before..], *b"now\r\n");
+    for key in "abcdefghij".chars() {
+        let seq = viewer.send(key.to_string()).await;
+        viewer.item(is_taken(seq)).await;
+    }
+    viewer.until("abcdefghij").await;
+    assert_eq!(viewer.bytes[before..], *b"now\r\nabcdefghij");
+    assert_eq!(scene.output(pty).await, viewer_output(&viewer), "and so it stands in the log");
+    scene.close(pty).await;
+}
+
+/// What a viewer that came at the beginning was told, before which nothing was dropped.
+fn viewer_output(viewer: &bench::terminals::Viewer) -> Vec<u8> {
+    let missed = usize::try_from(viewer.head.offset).unwrap();
+    [b"ready\r\n"[..missed].to_vec(), viewer.bytes.clone()].concat()
+}
+
+/// A flood is collected before it is told; a size is noted behind all that was written for the last.
+#[tokio::test]
+async fn a_size_in_a_flood_stands_behind_what_was_written_before() {
+    let scene = Scene::new();
+    // Says the size that it wrote for at the end of each line, as the program saw it.
+    let command = "stty -echo; trap 'set -- $(stty size)' WINCH; set -- 24 80; echo ready; read go; \
+                   n=0; while [ $n -lt 10000 ]; do printf '%0400d %s\\n' $n $2; n=$((n+1)); done; echo done; cat";
+    let pty = scene.shell(command).await;
+    let mut viewer = scene.attach(pty, "a", WriteWish::IfFree).await;
+    viewer.until("ready").await;
+    viewer.send("\n").await;
+    for cols in [90, 100, 110] {
+        let size = PtySize::clamped(cols, 30);
+        viewer.say(&PtySay::Resize { size }).await;
+        viewer
+            .item(|item| matches!(item, PtyItem::Resized { size: told, .. } if *told == size))
+            .await;
+    }
+    viewer.until("done").await;
+    let sizes: Vec<(u64, u16)> = viewer
+        .items
+        .iter()
+        .filter_map(|item| match item {
+            PtyItem::Resized { offset, size } => Some((*offset, size.cols())),
+            _ => None,
+        })
+        .collect();
+    let output = scene.output(pty).await;
+    // A line that names a size was written after the size was set.
+    for (offset, cols) in sizes.into_iter().filter(|(_, cols)| *cols > 80) {
+        let named = format!(" {cols}\r\n");
+        let first = output.windows(named.len()).position(|text| text == named.as_bytes());
+        assert!(first.is_none_or(|at| at as u64 >= offset), "{cols} at {first:?}, set at {offset}");
+    }
+    let lines = output.split(|byte| *byte == b'\n').filter(|line| line.len() > 400).count();
+    assert_eq!(lines, 10_000, "and no line is lost");
+    scene.close(pty).await;
+}
+
 #[tokio::test]
 async fn a_search_finds_counts_and_pages_backwards() {
     let scene = Scene::new();

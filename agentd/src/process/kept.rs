@@ -10,10 +10,11 @@ use bytes::Bytes;
 use shared::clock::Clock;
 use shared::ids::OpId;
 use shared::lifecycle::Lifecycle;
+use shared::limits::RAW_FRAME_MAX_BYTES;
 use shared::protocol::process::{Exit, StdinWritten, Stopped};
 use shared::protocol::pty::PtySize;
 use shared::protocol::{ErrorCode, WireError};
-use shared::wire::{Frame, FrameReader, FrameWriter, WriteError};
+use shared::wire::{Frame, FrameKind, FrameReader, FrameWriter, WriteError};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +29,10 @@ use super::table::Process;
 
 /// Requests that may wait for the link. Each is one operation of the control plane.
 const QUEUE: usize = 16;
+
+/// Receipts of statuses go with what is said next, or together: half of what a keeper sends ahead.
+/// Each one by itself would wake the keeper between its output and the viewers.
+const UNANSWERED_MAX: usize = 2;
 
 /// Times that a link to one keeper is made. More is a fight that nobody wins.
 const LINKS_MAX: usize = 1_000;
@@ -78,6 +83,8 @@ pub(super) struct KeeperLink {
     signals: HashMap<u64, oneshot::Sender<bool>>,
     stops: HashMap<u64, oneshot::Sender<Stopped>>,
     next_ask: u64,
+    /// Statuses that the keeper was not told the receipt of yet.
+    unanswered: usize,
     /// The keeper is to go once nobody waits for a stop.
     is_releasing: bool,
     is_released: bool,
@@ -174,6 +181,7 @@ impl KeeperLink {
             signals: HashMap::new(),
             stops: HashMap::new(),
             next_ask: 0,
+            unanswered: 0,
             is_releasing: false,
             is_released: false,
             parts,
@@ -210,6 +218,7 @@ impl KeeperLink {
         let Some(stream) = connected else { return false };
         let (read, write) = stream.into_split();
         (self.frames, self.sink) = (FrameReader::new(read), FrameWriter::new(write));
+        self.unanswered = 0;
         self.inputs.clear();
         self.typings.clear();
         self.resizes.clear();
@@ -256,8 +265,10 @@ impl KeeperLink {
             }
             Ok(Said::Status(status)) => {
                 self.learn(*status);
-                let squeeze = self.parts.budget.excess() > 0;
-                self.sink.write(&Frame::message(&Asked::Seen { squeeze })).await?;
+                self.unanswered += 1;
+                if self.unanswered >= UNANSWERED_MAX {
+                    self.say(Vec::new()).await?;
+                }
             }
             Ok(Said::Written { ask, written, outcome }) => {
                 if let Some((len, answer)) = self.inputs.remove(&ask) {
@@ -296,13 +307,13 @@ impl KeeperLink {
 
     /// The output before the end: "exited" implies that the output is final.
     fn learn(&self, status: Status) {
-        let Status { life, output, pipes, facts, terminal } = status;
+        let Status { life, output, pipes, facts, terminal, fresh } = status;
         self.process.detail().pipes = pipes;
         if let Some(terminal) = terminal {
             self.learn_terminal(terminal);
         }
         self.process.learn(facts);
-        self.process.log.mirror(output);
+        self.process.log.mirror(output, fresh);
         let seen = match life {
             Life::Preparing => return,
             Life::NotExecuted(refusal) => Seen::NotExecuted(refusal),
@@ -337,28 +348,26 @@ impl KeeperLink {
                 self.inputs.insert(number, (data.len(), answer));
                 let len = data.len() as u64;
                 let input = Asked::Input { ask: number, op, len, close };
-                self.sink.write(&Frame::message(&input)).await?;
-                self.sink.write_raw(Bytes::from(data)).await
+                self.say_with(&input, data).await
             }
             Ask::Type { viewer, seq, data, answer } => {
                 self.typings.insert(number, answer);
                 let len = data.len() as u64;
                 let typing = Asked::Type { ask: number, viewer, seq, len };
-                self.sink.write(&Frame::message(&typing)).await?;
-                self.sink.write_raw(Bytes::from(data)).await
+                self.say_with(&typing, data).await
             }
             Ask::Resize { size, answer } => {
                 self.resizes.insert(number, answer);
-                self.sink.write(&Frame::message(&Asked::Resize { ask: number, size })).await
+                self.say(vec![Frame::message(&Asked::Resize { ask: number, size })]).await
             }
             Ask::Signal { op, number: signal, answer } => {
                 self.signals.insert(number, answer);
                 let asked = Asked::Signal { ask: number, op, number: signal };
-                self.sink.write(&Frame::message(&asked)).await
+                self.say(vec![Frame::message(&asked)]).await
             }
             Ask::Stop { grace_ms, answer } => {
                 self.stops.insert(number, answer);
-                self.sink.write(&Frame::message(&Asked::Stop { ask: number, grace_ms })).await
+                self.say(vec![Frame::message(&Asked::Stop { ask: number, grace_ms })]).await
             }
             Ask::Release => {
                 self.is_releasing = true;
@@ -375,7 +384,25 @@ impl KeeperLink {
             return Ok(());
         }
         self.is_released = true;
-        self.sink.write(&Frame::message(&Asked::Release)).await
+        self.say(vec![Frame::message(&Asked::Release)]).await
+    }
+
+    /// Says `frames` with one write, and before them what the keeper waits to hear of its statuses.
+    async fn say(&mut self, frames: Vec<Frame>) -> Result<(), WriteError> {
+        let squeeze = self.parts.budget.excess() > 0;
+        let seen = Frame::message(&Asked::Seen { squeeze });
+        let seen = std::iter::repeat_n(seen, std::mem::take(&mut self.unanswered));
+        let all: Vec<Frame> = seen.chain(frames).collect();
+        self.sink.write_together(&all).await
+    }
+
+    /// The same for a message with bytes behind it: one write, so that the keeper wakes once.
+    async fn say_with(&mut self, asked: &Asked, data: Vec<u8>) -> Result<(), WriteError> {
+        let mut data = Bytes::from(data);
+        let first = data.split_to(data.len().min(RAW_FRAME_MAX_BYTES));
+        let raw = (!first.is_empty()).then_some(Frame { kind: FrameKind::Raw, body: first });
+        self.say(std::iter::once(Frame::message(asked)).chain(raw).collect()).await?;
+        self.sink.write_raw(data).await
     }
 }
 

@@ -152,6 +152,8 @@ impl Session {
                 changed = sizes.changed() => if changed.is_err() { break },
                 changed = phases.changed() => if changed.is_err() { break },
             }
+            // Viewers read the log themselves and have their turn first.
+            tokio::task::yield_now().await;
         }
         self.keep(true).await;
     }

@@ -6,15 +6,20 @@ use nix::libc;
 use rustix::net::SocketFlags;
 use shared::clock::Clock;
 use shared::ids::OpId;
+use shared::protocol::process::OutputStream;
 
+use super::flow::FLOOD_TOLD;
 use super::link::{Gone, Link, Request};
 use super::machine::Event;
 use super::protocol::{Life, Said, Status, TypingOutcome, own_version};
 use super::run::Keeper;
 use super::terminal::Terminal;
 
-/// How often a daemon hears of a flood; everything else it is told at once.
-const FLOOD_TOLD: Duration = Duration::from_millis(10);
+/// How long the answer to typing waits for the echo: both are told at once, and the daemon does not
+/// deal with the one while the other comes.
+const ECHO_WAIT: Duration = Duration::from_micros(100);
+/// How long the keeper looks for the echo before it sleeps: what the kernel needs for one.
+const ECHO_LOOK: Duration = Duration::from_micros(50);
 /// Signal operations that are remembered for a daemon that asks again.
 const REMEMBERED: usize = 16;
 
@@ -75,6 +80,7 @@ impl Keeper {
                     self.pump();
                 }
                 Request::Resize { ask, size } => {
+                    self.write_down();
                     if let Some(terminal) = &mut self.terminal {
                         terminal.resize(size, self.log.extent().total, self.clock.now_ms());
                     }
@@ -123,8 +129,27 @@ impl Keeper {
 
     pub(super) fn pump(&mut self) {
         let typed = self.terminal.as_mut().map(Terminal::pump).unwrap_or_default();
-        for answer in self.input.pump(self.clock.now()).into_iter().chain(typed) {
+        if let (Some(link), false) = (&mut self.link, typed.is_empty()) {
+            typed.iter().for_each(|answer| link.add(answer));
+            let now = self.clock.now();
+            self.answer_by = Some(now + ECHO_WAIT);
+            let is_late = || self.clock.now() >= now + ECHO_LOOK;
+            if self.terminal.as_ref().is_some_and(|terminal| terminal.has_echo(is_late)) {
+                self.read(OutputStream::Stdout);
+            }
+        }
+        for answer in self.input.pump(self.clock.now()) {
             self.say(&answer);
+        }
+    }
+
+    /// Sends the answers to typing that waited for its echo and have waited enough.
+    pub(super) fn answer_in_time(&mut self) {
+        if self.answer_by.take_if(|at| self.clock.now() >= *at).is_none() {
+            return;
+        }
+        if let Some(Err(Gone)) = self.link.as_mut().map(Link::flush) {
+            self.lose_link();
         }
     }
 
@@ -140,6 +165,7 @@ impl Keeper {
             self.told_at = Some(now);
         }
         self.has_news = false;
+        self.write_down();
         let mut life = self.life.clone();
         if let (Life::Ended { ago_ms, .. }, Some(at)) = (&mut life, self.ended_at) {
             let ago = self.clock.now().saturating_duration_since(at);
@@ -147,7 +173,10 @@ impl Keeper {
         }
         let (pipes, facts) = (self.pipes.clone(), self.facts.clone());
         let terminal = self.terminal.as_ref().map(Terminal::status);
-        let status = Status { life, output: self.log.state(), pipes, facts, terminal };
+        let output = self.log.state();
+        // With a full disk the last bytes are told as held.
+        let fresh = Some(self.fresh.take()).filter(|_| !output.is_held()).unwrap_or_default();
+        let status = Status { life, output, pipes, facts, terminal, fresh };
         self.say(&Said::Status(Box::new(status)));
     }
 
@@ -158,6 +187,8 @@ impl Keeper {
     }
 
     pub(super) fn say(&mut self, said: &Said) {
+        // Everything that waits goes with it.
+        self.answer_by = None;
         if let Some(link) = &mut self.link
             && let Err(Gone) = link.say(said)
         {

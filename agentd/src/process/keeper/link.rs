@@ -20,6 +20,8 @@ pub(super) struct Link {
     socket: OwnedFd,
     decoder: FrameDecoder,
     out: BytesMut,
+    /// What is to be sent finds no room.
+    is_full: bool,
     unseen: u32,
     /// An input whose bytes are coming.
     receiving: Option<Receiving>,
@@ -58,15 +60,16 @@ impl Link {
         // Whoever blocks on a daemon is no supervisor; a socket can always be set so.
         let _ = rustix::io::ioctl_fionbio(&socket, true);
         let decoder = FrameDecoder::new();
-        Self { socket, decoder, out: BytesMut::new(), unseen: 0, receiving: None }
+        let out = BytesMut::new();
+        Self { socket, decoder, out, is_full: false, unseen: 0, receiving: None }
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    pub(super) fn has_more_to_say(&self) -> bool {
-        !self.out.is_empty()
+    pub(super) const fn waits_for_room(&self) -> bool {
+        self.is_full
     }
 
     /// Whether the daemon has seen enough of what was told to be told more.
@@ -90,10 +93,14 @@ impl Link {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Gone> {
+        self.is_full = false;
         while !self.out.is_empty() {
             match rustix::net::send(&self.socket, &self.out, rustix::net::SendFlags::NOSIGNAL) {
                 Ok(sent) => self.out.advance(sent),
-                Err(Errno::AGAIN) if self.out.len() <= OUT_MAX_BYTES => break,
+                Err(Errno::AGAIN) if self.out.len() <= OUT_MAX_BYTES => {
+                    self.is_full = true;
+                    break;
+                }
                 Err(Errno::INTR) => {}
                 Err(_) => return Err(Gone),
             }
@@ -108,13 +115,19 @@ impl Link {
         loop {
             match rustix::io::read(&self.socket, &mut bytes) {
                 Ok(0) => return Err(Gone),
-                Ok(read) => self.decoder.push(&bytes[..read]),
+                Ok(read) => {
+                    self.decoder.push(&bytes[..read]);
+                    while let Some(frame) = self.decoder.next_frame().map_err(|_| Gone)? {
+                        requests.extend(self.take(&frame)?);
+                    }
+                    // That was all there is; what comes now is seen by the next look.
+                    if read < bytes.len() {
+                        return Ok(requests);
+                    }
+                }
                 Err(Errno::AGAIN) => return Ok(requests),
-                Err(Errno::INTR) => continue,
+                Err(Errno::INTR) => {}
                 Err(_) => return Err(Gone),
-            }
-            while let Some(frame) = self.decoder.next_frame().map_err(|_| Gone)? {
-                requests.extend(self.take(&frame)?);
             }
         }
     }

@@ -14,6 +14,7 @@
 mod conversation;
 mod ending;
 mod exec;
+mod flow;
 mod forker;
 pub(super) mod image;
 mod input;

@@ -82,6 +82,9 @@ pub(in crate::process) struct Status {
     /// Of a terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::process) terminal: Option<TerminalStatus>,
+    /// The last bytes of the output, which are in the log as well: few, or none.
+    #[serde(default, with = "shared::wire::bytes", skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::process) fresh: Vec<u8>,
 }
 
 /// What there is of a terminal besides its output.

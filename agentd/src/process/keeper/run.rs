@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::ending::Ending;
 use super::exec::{self, Executed};
+use super::flow::{Flow, Fresh};
 use super::image::{Head, Image};
 use super::input::Input;
 use super::link::Link;
@@ -59,8 +60,15 @@ pub(super) struct Keeper {
     pub(super) writer: Option<LogWriter>,
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
-    /// The last read of standard output, of standard error gave as much as it takes.
+    /// The last read of standard output, of standard error gave as much as it takes; a terminal
+    /// writes more than anybody reads.
     pub(super) flooded: [bool; 2],
+    pub(super) flow: Flow,
+    /// What was read from a terminal and not written down yet: since when, by both clocks.
+    pub(super) unwritten: Option<(Instant, i64)>,
+    pub(super) fresh: Fresh,
+    /// Answers to typing go with the echo, if that comes by then.
+    pub(super) answer_by: Option<Instant>,
     /// When the daemon was told of a flood.
     pub(super) told_at: Option<Instant>,
     /// What the start has used is given back when the process has lived for so long.
@@ -113,6 +121,10 @@ pub(super) fn keep(order: Order, code: Code) -> std::io::Result<()> {
         stdout: None,
         stderr: None,
         flooded: [false; 2],
+        flow: Flow::default(),
+        unwritten: None,
+        fresh: Fresh::default(),
+        answer_by: None,
         told_at: None,
         code: Some((code, SystemClock.now() + SETTLED)),
         pipes: Vec::new(),
@@ -200,7 +212,9 @@ impl Keeper {
 
     /// Waits for something to happen and does what it asks for.
     fn turn(&mut self) {
+        self.write_down_in_time();
         self.tell();
+        self.answer_in_time();
         let Ready { children, stdout, stderr, stdin, listener, link } = self.wait();
         // Two pipes have no common order: what came within one turn is told with standard output
         // first, always.
@@ -252,7 +266,7 @@ impl Keeper {
 
     fn wait(&self) -> Ready {
         let link_flags = match &self.link {
-            Some(link) if link.has_more_to_say() => PollFlags::IN | PollFlags::OUT,
+            Some(link) if link.waits_for_room() => PollFlags::IN | PollFlags::OUT,
             _ => PollFlags::IN,
         };
         let sources: [(Option<BorrowedFd<'_>>, PollFlags); 6] = [
@@ -272,7 +286,14 @@ impl Keeper {
             fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, *flags)));
         }
         let settled = self.code.as_ref().map(|(_, at)| *at);
-        let times = [self.input.deadline(), self.ending.deadline(), self.next_told(), settled];
+        let times = [
+            self.input.deadline(),
+            self.ending.deadline(),
+            self.next_told(),
+            self.next_written(),
+            self.answer_by,
+            settled,
+        ];
         let until = times.into_iter().flatten().min();
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(self.clock.now());

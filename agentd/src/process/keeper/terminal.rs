@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
@@ -18,6 +19,8 @@ use super::timeline::Timeline;
 
 /// Viewers whose highest number is remembered; the one that typed longest ago is forgotten.
 const TYPISTS_MAX: usize = 128;
+/// Less than a terminal gives at a time when it has more.
+const FEW_BYTES: usize = 1024;
 /// Input that waits, in pieces. A daemon that sends more is refused: it has a window of its own.
 const QUEUE: usize = 64;
 
@@ -50,18 +53,20 @@ pub(super) fn open(size: PtySize, owner: Option<u32>) -> rustix::io::Result<Pair
     Ok(Pair { master, slave })
 }
 
-/// Reads what there is, until there is no more or `buffer` is full. A terminal gives a few KiB at a
-/// time; to write and to tell each of them would cost more than to read them.
+/// Reads what there is behind what `buffer` has, until there is no more or it is full. Gives how much.
 pub(super) fn read(master: &OwnedFd, buffer: &mut Vec<u8>) -> rustix::io::Result<usize> {
+    let before = buffer.len();
     while buffer.len() < buffer.capacity() {
         match rustix::io::read(master, rustix::buffer::spare_capacity(buffer)) {
+            // Few bytes are all there is; what comes now is seen by the next look.
+            Ok(read) if read > 0 && read < FEW_BYTES => break,
             Ok(read) if read > 0 => {}
             // What was read comes first; the end is seen again.
-            ended if buffer.is_empty() => return ended,
+            ended if buffer.len() == before => return ended,
             _ => break,
         }
     }
-    Ok(buffer.len())
+    Ok(buffer.len() - before)
 }
 
 fn set_size(master: &OwnedFd, size: PtySize) -> rustix::io::Result<()> {
@@ -163,6 +168,22 @@ impl Terminal {
         self.typed.push_back(Typed { viewer: viewer.clone(), seq });
         self.queue.push_back(Typing { ask, viewer, seq, data, at: 0 });
         None
+    }
+
+    /// Looks for output at once, for as long as an echo takes. To sleep and to be woken for it costs more
+    /// than to look; whoever has work on this processor goes first.
+    pub(super) fn has_echo(&self, until: impl Fn() -> bool) -> bool {
+        let none = Timespec::default();
+        loop {
+            let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
+            if rustix::event::poll(&mut fds, Some(&none)).is_ok_and(|ready| ready > 0) {
+                return true;
+            }
+            if until() {
+                return false;
+            }
+            rustix::thread::sched_yield();
+        }
     }
 
     /// Writes what the terminal takes. Gives the answers that are known now.

@@ -71,6 +71,8 @@ struct State {
     line_end: LineEnd,
     /// The last bytes of the log, which are on no disk.
     held: VecDeque<u8>,
+    /// The last bytes of the log once more, as its keeper told them: who follows needs no file for them.
+    fresh: Vec<u8>,
     /// Bytes that a full disk has cost.
     spool_full: u64,
     closed: bool,
@@ -188,11 +190,12 @@ impl OutputLog {
         self.lock().spool_full
     }
 
-    /// Takes over what its keeper told: the writer is in another process.
-    pub fn mirror(&self, told: LogState) {
+    /// Takes over what its keeper told: the writer is in another process. `fresh` are its last bytes,
+    /// or none of them.
+    pub fn mirror(&self, told: LogState, fresh: Vec<u8>) {
         let mut state = self.lock();
         let before = state.kept();
-        *state = State::of(told);
+        *state = State { fresh, ..State::of(told) };
         let total = state.total;
         let now = state.kept();
         drop(state);
@@ -203,7 +206,7 @@ impl OutputLog {
 
     /// Takes over what is on disk: the writer is gone, and what it told last may be old.
     pub fn settle(&self, files: &LogFiles, total: Option<u64>) {
-        self.mirror(files.state(total));
+        self.mirror(files.state(total), Vec::new());
     }
 
     /// Its writer is there after all.
@@ -246,7 +249,7 @@ impl OutputLog {
             self.remove_file(&self.dir.join(format!("{}.{beside}", self.id)));
         }
         self.remove_file(&self.end_path());
-        state.held = VecDeque::new();
+        (state.held, state.fresh) = (VecDeque::new(), Vec::new());
         state.head_len = 0;
         state.marks = 0;
         state.line_end = LineEnd::Unknown;
@@ -288,6 +291,13 @@ impl OutputLog {
     }
 }
 
+impl LogState {
+    /// Whether its last bytes are on no disk, and told here.
+    pub(in crate::process) const fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
+
 impl Limits {
     fn of(kept: u64) -> Self {
         let head = (kept / HEAD_SHARE).min(HEAD_MAX_BYTES);
@@ -301,7 +311,14 @@ impl State {
         let LogState { total, head_len, segments, marks, line_end, held, spool_full, closed } =
             told;
         let (segments, held) = (segments.into(), held.into());
-        Self { total, head_len, segments, marks, line_end, held, spool_full, closed }
+        let fresh = Vec::new();
+        Self { total, head_len, segments, marks, line_end, held, fresh, spool_full, closed }
+    }
+
+    /// Those from `offset` on, if they are all among the fresh ones.
+    fn fresh_from(&self, offset: u64) -> Option<&[u8]> {
+        let begin = self.total.checked_sub(self.fresh.len() as u64)?;
+        self.fresh.get(usize::try_from(offset.checked_sub(begin)?).ok()?..)
     }
 
     /// Where what is on disk ends.

@@ -36,7 +36,7 @@ enum Place {
     Head { room: u64 },
     Segment { start: u64, room: u64 },
     Dropped { to: u64 },
-    Held { bytes: Vec<u8> },
+    Memory { bytes: Vec<u8> },
     End,
 }
 
@@ -50,7 +50,7 @@ impl OutputLog {
             let (path, at, room) = match place {
                 Place::End => return Ok(None),
                 Place::Dropped { to } => return Ok(Some(Piece::Gap { from: offset, to })),
-                Place::Held { bytes } => return Ok(Some(Piece::Bytes { offset, bytes })),
+                Place::Memory { bytes } => return Ok(Some(Piece::Bytes { offset, bytes })),
                 Place::Head { room } => (self.head_path(), offset, room),
                 Place::Segment { start, room } => (self.segment_path(start), offset - start, room),
             };
@@ -131,9 +131,12 @@ impl OutputLog {
         if offset >= state.total {
             return Place::End;
         }
+        if let Some(fresh) = state.fresh_from(offset) {
+            return Place::Memory { bytes: fresh[..max.min(fresh.len())].to_vec() };
+        }
         if let Some(skip) = offset.checked_sub(state.disk_end()) {
             let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-            return Place::Held {
+            return Place::Memory {
                 bytes: state.held.iter().skip(skip).take(max).copied().collect(),
             };
         }

@@ -130,8 +130,33 @@ fn what_cannot_be_written_is_held_and_the_log_goes_on() {
     assert_eq!(log.read_range(0, 750).unwrap(), [Piece::Bytes { offset: 0, bytes: all }]);
     // What a daemon sees that was told while it was held.
     let (seen, _) = bench.log(1_000);
-    seen.mirror(told);
+    seen.mirror(told, Vec::new());
     assert_eq!(seen.read_range(650, 700).unwrap(), held_bytes(650, 50));
+}
+
+#[test]
+fn the_last_bytes_are_read_from_what_was_told_and_all_others_from_the_files() {
+    let bench = bench();
+    let (log, mut writer) = bench.log(1_000);
+    let model: Vec<u8> = (0..700_u32).map(|n| n.to_le_bytes()[0]).collect();
+    writer.append(OutputStream::Stdout, &model);
+    let (seen, _) = bench.log(1_000);
+    for fresh in [0, 1, 20, 700] {
+        seen.mirror(log.state(), model[700 - fresh..].to_vec());
+        assert_log_equals(&seen, &model, 1_000);
+    }
+    seen.mirror(log.state(), model[680..].to_vec());
+    for segment in std::fs::read_dir(&*bench.path).unwrap() {
+        std::fs::write(segment.unwrap().path(), [0; 700]).unwrap();
+    }
+    let read = |offset: usize, max| seen.read(offset as u64, max).unwrap();
+    let bytes = |from: usize, to: usize| {
+        Some(Piece::Bytes { offset: from as u64, bytes: model[from..to].to_vec() })
+    };
+    assert_eq!(read(680, 99), bytes(680, 700));
+    assert_eq!(read(690, 4), bytes(690, 694));
+    assert_eq!(read(700, 4), None);
+    assert_eq!(read(679, 1), Some(Piece::Bytes { offset: 679, bytes: vec![0] }), "of a file");
 }
 
 fn held_bytes(offset: u64, len: usize) -> Vec<Piece> {

@@ -111,6 +111,11 @@ impl Grid {
         }
     }
 
+    /// Rows that may stand above the screen.
+    pub(super) const fn kept_above(&self) -> usize {
+        self.scrollback_max
+    }
+
     pub(super) fn forget_scrollback(&mut self) {
         self.scrollback.clear();
     }

@@ -20,6 +20,7 @@ mod format;
 mod grid;
 mod params;
 mod parser;
+mod plain;
 mod screen;
 mod sequences;
 mod style;

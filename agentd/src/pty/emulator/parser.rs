@@ -12,6 +12,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::plain;
+
 /// Longest sequence that means something, in bytes.
 pub const SEQUENCE_MAX_BYTES: usize = 4 * 1024;
 
@@ -29,6 +31,11 @@ pub(in crate::pty) trait Sink {
     fn csi(&mut self, body: &[u8], last: u8);
     /// `ESC ]`, its text.
     fn osc(&mut self, text: &[u8]);
+    /// How many of the first bytes of `text`, which is [plain](super::plain), leave no trace of their
+    /// own once all of it was taken: they are passed over.
+    fn traceless(&mut self, _text: &[u8]) -> usize {
+        0
+    }
 }
 
 /// The state between two bytes.
@@ -67,8 +74,16 @@ impl Parser {
     /// Takes the next bytes.
     pub(in crate::pty) fn feed(&mut self, bytes: &[u8], sink: &mut impl Sink) {
         let mut rest = bytes;
+        // How much is left behind the text that was looked through.
+        let mut looked = bytes.len() + 1;
         while let Some((&byte, after)) = rest.split_first() {
             rest = match self.state {
+                State::Ground if rest.len() < looked => {
+                    let text = plain::length(rest);
+                    looked = rest.len() - text;
+                    let rest = &rest[sink.traceless(&rest[..text])..];
+                    if rest.is_empty() { rest } else { self.ground(rest, sink) }
+                }
                 State::Ground => self.ground(rest, sink),
                 State::Character => self.character(rest, sink),
                 State::Escape => {

@@ -204,6 +204,11 @@ impl Screen {
         line.at(at).add_mark(mark);
     }
 
+    /// `character` was the last one, wherever it went.
+    pub(super) const fn printed(&mut self, character: char) {
+        self.last = Some(character);
+    }
+
     pub(super) fn repeat_last(&mut self, count: u16) {
         let Some(last) = self.last else { return };
         // No program means more than a screen full.

@@ -26,6 +26,10 @@ impl Sink for Screen {
         }
     }
 
+    fn traceless(&mut self, text: &[u8]) -> usize {
+        self.pass_over(text)
+    }
+
     fn control(&mut self, byte: u8) {
         match byte {
             0x08 => self.backspace(),
