@@ -103,8 +103,15 @@ impl Stage {
         self.programs.kill_server()?;
         drop((hit, client));
         self.server.begin(Some((second.point.clone(), second.nth)));
-        self.programs.start_server()?;
-        let mut whole = std::pin::pin!(self.player(&turn));
+        // Some places of a recovery lie before it is ready, and it is held there.
+        let ready = self.programs.start_server_unwatched()?;
+        let player = self.player(&turn);
+        let logs = self.programs.logs();
+        let whole = async move {
+            ready.await.with_context(logs)?;
+            player.await
+        };
+        let mut whole = std::pin::pin!(whole);
         let hit = tokio::select! {
             biased;
             hit = self.server.held() => hit,
@@ -146,7 +153,8 @@ impl Stage {
         self.server.begin(None);
         self.daemon.begin(None);
         let start = Instant::now();
-        self.programs.start_server()?;
+        let ready = self.programs.start_server_unwatched()?;
+        ready.await.with_context(|| self.programs.not_ready())?;
         let chat = self.player(turn).await?;
         Ok((chat, start.elapsed()))
     }

@@ -23,6 +23,7 @@ pub mod deployment;
 pub mod fake_llm;
 pub mod fleet;
 pub mod gate;
+pub mod ports;
 pub mod postgres;
 pub mod programs;
 pub mod pty;

@@ -1,16 +1,17 @@
 //! The two real programs: started in a temporary home, killed by pid, started again.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use shared::protocol::join_token::JoinToken;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{Api, Socket};
+use crate::ports;
 
 /// Lines of a daemon that may wait for a test to read them.
 const HEARD_MAX: usize = 256;
@@ -56,8 +57,8 @@ impl Programs {
             home,
             server: None,
             daemon: None,
-            http: "127.0.0.1:0".into(),
-            quic: "127.0.0.1:0".into(),
+            http: format!("127.0.0.1:{}", ports::lasting()?),
+            quic: format!("127.0.0.1:{}", ports::lasting()?),
             api: Api::new("", "")?,
             workspace_id: String::new(),
             server_ready: Duration::ZERO,
@@ -80,10 +81,48 @@ impl Programs {
         self.home.path()
     }
 
-    /// Starts the control plane again, at the addresses it had; its ready line.
+    /// Starts the control plane again, at the addresses it had; its ready line. Blocks until then.
     #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
     pub fn start_server(&mut self) -> Result<Value> {
         let start = Instant::now();
+        let mut lines = self.spawn_server()?;
+        let ready = lines.by_ref().map_while(Result::ok).find_map(|line| ready_of(&line));
+        let ready = ready.with_context(|| self.not_ready())?;
+        self.server_ready = start.elapsed();
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = |name: &str| -> Result<String> {
+            let text = ready[name].as_str().with_context(|| format!("no {name} in {ready}"))?;
+            Ok(text.trim_start_matches("http://").trim_end_matches('/').to_owned())
+        };
+        self.http = address("http")?;
+        self.quic = address("quic")?;
+        // Connections to an earlier one lie in the pool of its client.
+        self.api = self.api.anew()?;
+        Ok(ready)
+    }
+
+    /// Starts the control plane again and does not wait: it may be held or killed before it is ready.
+    /// Resolves when it is, or fails when it has ended before.
+    pub fn start_server_unwatched(&mut self) -> Result<oneshot::Receiver<()>> {
+        let mut lines = self.spawn_server()?;
+        self.api = self.api.anew()?;
+        let (tell, ready) = oneshot::channel();
+        std::thread::spawn(move || {
+            let lines = &mut lines;
+            if lines.map_while(Result::ok).any(|line| ready_of(&line).is_some()) {
+                let _ = tell.send(()); // nobody may wait any more
+            }
+            lines.for_each(drop);
+        });
+        Ok(ready)
+    }
+
+    /// Why the control plane is not ready, where it has ended.
+    pub fn not_ready(&self) -> String {
+        format!("the control plane ended before it was ready: {}", self.logged("server.log"))
+    }
+
+    fn spawn_server(&mut self) -> Result<Lines<BufReader<ChildStdout>>> {
         let mut command = Command::new(self.bin("controlplane")?);
         command
             .args([
@@ -105,31 +144,9 @@ impl Programs {
             command.args(["--database-url", url]);
         }
         let mut server = command.spawn()?;
-        let mut lines =
-            BufReader::new(server.stdout.take().context("its output is piped")?).lines();
-        let ready = loop {
-            let Some(line) = lines.next() else {
-                let status = server.wait()?;
-                bail!(
-                    "the control plane ended with {status} before it was ready: {}",
-                    self.logged("server.log")
-                );
-            };
-            match serde_json::from_str::<Value>(&line?) {
-                Ok(value) if value["event"] == "ready" => break value,
-                _ => {}
-            }
-        };
-        self.server_ready = start.elapsed();
-        std::thread::spawn(move || lines.for_each(drop));
-        let address = |name: &str| -> Result<String> {
-            let text = ready[name].as_str().with_context(|| format!("no {name} in {ready}"))?;
-            Ok(text.trim_start_matches("http://").trim_end_matches('/').to_owned())
-        };
-        self.http = address("http")?;
-        self.quic = address("quic")?;
+        let output = server.stdout.take().context("its output is piped")?;
         self.server = Some(server);
-        Ok(ready)
+        Ok(BufReader::new(output).lines())
     }
 
     /// Where the control plane is reached.
@@ -406,4 +423,9 @@ pub fn cpu_ms(pid: u32) -> Result<f64> {
         ns += line.split_whitespace().next().unwrap_or("0").parse::<f64>()?;
     }
     Ok(ns / 1e6)
+}
+
+/// What the control plane says of itself when it is ready; none: another line.
+fn ready_of(line: &str) -> Option<Value> {
+    serde_json::from_str(line).ok().filter(|value: &Value| value["event"] == "ready")
 }

@@ -141,9 +141,11 @@ impl Daemon {
     /// An operation arrives.
     pub async fn operate(&self, op: OpId, fence: Fence, effect: Effect) -> Result<(), WireError> {
         let Some(Up { journal, .. }) = self.lock().up.clone() else { return Err(ending()) };
+        // Two that were let in may go on in another order than they came in.
+        let highest = self.lock().admitted.get(&fence.scope).copied().unwrap_or_default();
         match journal.begin(op, &fence, effect.method()).await {
             Admission::Begin(token) => {
-                self.admit(&fence);
+                self.admit(&fence, highest);
                 if effect == Effect::Edit
                     && let Err(error) = token.prepared(Bytes::from_static(b"edit")).await
                 {
@@ -243,14 +245,14 @@ impl Daemon {
         }
     }
 
-    fn admit(&self, fence: &Fence) {
+    /// An operation was let in; `known`: the highest epoch that had been when it came.
+    fn admit(&self, fence: &Fence, known: u64) {
         let mut state = self.lock();
         let highest = state.admitted.entry(fence.scope.clone()).or_default();
-        if fence.epoch < *highest {
-            let told = format!("epoch {} was let in after {highest}", fence.epoch);
+        *highest = fence.epoch.max(*highest);
+        if fence.epoch < known {
+            let told = format!("epoch {} was let in after {known}", fence.epoch);
             state.broken.get_or_insert(told);
-        } else {
-            *highest = fence.epoch;
         }
     }
 

@@ -54,7 +54,8 @@ struct State {
     idle: bool,
     waker: Option<Waker>,
     hash: DefaultHasher,
-    lines: Option<Vec<String>>,
+    /// Whether every line is printed, at once: a world may hang.
+    traced: bool,
     steps: u64,
 }
 
@@ -63,7 +64,7 @@ struct State {
 pub struct Director(Arc<Mutex<State>>);
 
 impl Director {
-    /// For one seed. `traced`: every line is kept.
+    /// For one seed. `traced`: every line is printed.
     pub fn new(seed: u64, profile: Profile, traced: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             rng: StdRng::seed_from_u64(seed ^ 0x000D_14EC_7012),
@@ -77,7 +78,7 @@ impl Director {
             idle: false,
             waker: None,
             hash: DefaultHasher::new(),
-            lines: traced.then(Vec::new),
+            traced,
             steps: 0,
         })))
     }
@@ -164,11 +165,6 @@ impl Director {
         (state.hash.finish(), state.steps)
     }
 
-    /// What was noted, if it was kept.
-    pub fn lines(&self) -> Vec<String> {
-        self.lock().lines.clone().unwrap_or_default()
-    }
-
     /// The power of the machine with these files fails: what was not synced may be gone.
     pub fn power_fails(&self, folder: &Path) {
         let mut state = self.lock();
@@ -219,8 +215,8 @@ impl State {
     fn note(&mut self, line: impl FnOnce() -> String) {
         let line = line();
         line.hash(&mut self.hash);
-        if let Some(lines) = &mut self.lines {
-            lines.push(line);
+        if self.traced {
+            eprintln!("{line}");
         }
     }
 

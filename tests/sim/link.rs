@@ -227,12 +227,12 @@ impl ToolRunner for Link {
             description: String::new(),
             schema: Arc::new(json!({})),
         };
-        if has_workspace { ["act", "edit", "look"].map(spec).to_vec() } else { Vec::new() }
+        if has_workspace { ["act", "edit_files", "look"].map(spec).to_vec() } else { Vec::new() }
     }
 
     fn kind(&self, tool: &str) -> Option<ToolKind> {
         match tool {
-            "act" | "edit" => Some(ToolKind::Operation),
+            "act" | "edit_files" | "execute" => Some(ToolKind::Operation),
             "look" => Some(ToolKind::Read),
             _ => None,
         }
@@ -241,8 +241,8 @@ impl ToolRunner for Link {
     fn class(&self, tool: &str, args: &Value) -> Option<Class> {
         let what = || args["what"].as_str().unwrap_or_default().to_owned();
         match tool {
-            "act" => Some(Class::Act { subject: Some(what()) }),
-            "edit" => Some(Class::Edit { paths: vec![what()] }),
+            "act" | "execute" => Some(Class::Act { subject: Some(what()) }),
+            "edit_files" => Some(Class::Edit { paths: vec![what()] }),
             "look" => Some(Class::Free),
             "ask_user" => Some(Class::Question),
             _ => None,
@@ -253,8 +253,8 @@ impl ToolRunner for Link {
         let cancel = run.cancel.clone();
         let performed = async {
             match run.tool.as_str() {
-                "act" => self.perform(&run, Effect::Start).await,
-                "edit" => self.perform(&run, Effect::Edit).await,
+                "act" | "execute" => self.perform(&run, Effect::Start).await,
+                "edit_files" => self.perform(&run, Effect::Edit).await,
                 "look" => {
                     let looked = self.call(|_| Box::pin(async { Ok(()) })).await?;
                     looked.map_or_else(refused, |()| Ok(ToolOutcome::ok(json!("seen"))))

@@ -17,6 +17,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use shared::ids::ModelId;
+use ulid::Ulid;
 
 use crate::director::Director;
 use crate::profile::Profile;
@@ -27,6 +28,8 @@ struct State {
     /// Whether there is still something to do: then tools are asked for.
     busy: bool,
     calls: u64,
+    /// Answers with names that are not told to their end.
+    naming: usize,
     broken: Option<String>,
 }
 
@@ -35,6 +38,10 @@ struct State {
 pub struct Model {
     director: Director,
     window: Option<u64>,
+    /// Whether it names chats and turns.
+    names: bool,
+    /// Who stands in for it, in name: the answers are its own.
+    fallback: Option<ModelId>,
     state: Arc<Mutex<State>>,
 }
 
@@ -43,8 +50,10 @@ impl Model {
     pub fn new(seed: u64, director: Director, profile: &Profile) -> Self {
         let rng = StdRng::seed_from_u64(seed ^ 0x40_DE1);
         let faulty = profile.model_faults;
-        let state = State { rng, faulty, busy: true, calls: 0, broken: None };
-        Self { director, window: profile.window, state: Arc::new(Mutex::new(state)) }
+        let state = State { rng, faulty, busy: true, calls: 0, naming: 0, broken: None };
+        let fallback = profile.fallback.then(|| ModelId::from_ulid(Ulid::from_parts(1, 1)));
+        let (window, names) = (profile.window, profile.names);
+        Self { director, window, names, fallback, state: Arc::new(Mutex::new(state)) }
     }
 
     /// From here on every answer ends well, and soon no more tools are wanted.
@@ -58,6 +67,22 @@ impl Model {
         self.lock().broken.clone()
     }
 
+    /// Whether somebody waits for names.
+    pub fn is_naming(&self) -> bool {
+        self.lock().naming > 0
+    }
+
+    fn choice(&self) -> ModelChoice {
+        ModelChoice {
+            provider: Arc::new(self.clone()),
+            model: "simulated-1".into(),
+            max_output_tokens: 200,
+            context_limit: self.window,
+            options: serde_json::Map::new(),
+            price: None,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,14 +91,15 @@ impl Model {
 #[async_trait]
 impl Models for Model {
     async fn choose(&self, _: Option<ModelId>) -> Result<ModelChoice, ChatErrorView> {
-        Ok(ModelChoice {
-            provider: Arc::new(self.clone()),
-            model: "simulated-1".into(),
-            max_output_tokens: 200,
-            context_limit: self.window,
-            options: serde_json::Map::new(),
-            price: None,
-        })
+        Ok(self.choice())
+    }
+
+    async fn fallback(&self, _: Option<ModelId>) -> Option<ModelId> {
+        self.fallback
+    }
+
+    async fn namer(&self, _: Option<ModelId>) -> Option<Result<ModelChoice, ChatErrorView>> {
+        self.names.then(|| Ok(self.choice()))
     }
 }
 
@@ -84,13 +110,16 @@ impl Provider for Model {
     }
 
     async fn stream(&self, prompt: Prompt) -> Result<EventStream, ProviderError> {
+        let names = prompt.cache_key.ends_with("-names");
+        let naming = names.then(|| Naming::begin(self));
         let (acts, refusal) = {
             let mut state = self.lock();
             if let Some(problem) = problem(&prompt) {
                 state.broken.get_or_insert(problem);
             }
             state.calls += 1;
-            (state.answer(prompt.ask.is_some()), state.refusal())
+            let acts = if names { state.names() } else { state.answer(prompt.ask.is_some()) };
+            (acts, state.refusal())
         };
         self.director.note(|| format!("model asked with {} messages", prompt.messages.len()));
         if let Some(kind) = refusal {
@@ -98,7 +127,7 @@ impl Provider for Model {
             tokio::time::sleep(Duration::from_millis(30)).await;
             return Err(failure(kind));
         }
-        Ok(unfold(Play { acts, model: self.clone() }, Play::next).boxed())
+        Ok(unfold(Play { acts, model: self.clone(), _naming: naming }, Play::next).boxed())
     }
 
     async fn models(&self) -> Result<Vec<String>, ProviderError> {
@@ -114,7 +143,10 @@ struct Act {
 
 impl State {
     fn refusal(&mut self) -> Option<ProviderErrorKind> {
-        const KINDS: [ProviderErrorKind; 5] = [
+        // Overloaded is what another model stands in for at once.
+        const KINDS: [ProviderErrorKind; 7] = [
+            ProviderErrorKind::Overloaded,
+            ProviderErrorKind::Overloaded,
             ProviderErrorKind::Overloaded,
             ProviderErrorKind::RateLimited,
             ProviderErrorKind::Unreachable,
@@ -141,6 +173,24 @@ impl State {
             self.call(&mut events, index, nth);
         }
         let reason = if calls > 0 { FinishReason::ToolUse } else { FinishReason::EndTurn };
+        self.told(events, reason)
+    }
+
+    /// A title and a label, or something that is neither.
+    fn names(&mut self) -> VecDeque<Act> {
+        let delta = match self.rng.random_range(0..4_u32) {
+            0 => "I cannot say.\nNothing here is a name.".to_owned(),
+            _ => format!("title: Title number {0}\nlabel: label number {0}\n", self.calls),
+        };
+        let events = VecDeque::from([
+            Event::Started { model: None, request_id: None },
+            Event::Text { index: 0, delta },
+        ]);
+        self.told(events, FinishReason::EndTurn)
+    }
+
+    /// The answer with its end, or cut off anywhere.
+    fn told(&mut self, mut events: VecDeque<Event>, reason: FinishReason) -> VecDeque<Act> {
         let usage = Usage { input: 50, output: 10, ..Usage::default() };
         events.push_back(Event::Finished { reason, usage });
         let cut = (self.faulty && self.rng.random_bool(0.15))
@@ -157,8 +207,17 @@ impl State {
     }
 
     fn call(&mut self, events: &mut VecDeque<Event>, index: u32, nth: u32) {
-        const TOOLS: [&str; 8] =
-            ["act", "act", "act", "edit", "edit", "look", "ask_user", "no_such_tool"];
+        const TOOLS: [&str; 9] = [
+            "act",
+            "act",
+            "act",
+            "edit_files",
+            "edit_files",
+            "edit_files",
+            "look",
+            "ask_user",
+            "no_such_tool",
+        ];
         let name = TOOLS[self.rng.random_range(0..TOOLS.len())].to_owned();
         let tool_call_id = format!("call_{}_{nth}", self.calls);
         let args = json!({ "what": tool_call_id });
@@ -200,6 +259,23 @@ impl State {
 struct Play {
     acts: VecDeque<Act>,
     model: Model,
+    _naming: Option<Naming>,
+}
+
+/// Somebody waits for names for as long as it lives.
+struct Naming(Model);
+
+impl Naming {
+    fn begin(model: &Model) -> Self {
+        model.lock().naming += 1;
+        Self(model.clone())
+    }
+}
+
+impl Drop for Naming {
+    fn drop(&mut self) {
+        self.0.lock().naming -= 1;
+    }
 }
 
 impl Play {

@@ -218,6 +218,13 @@ pub async fn times_said(db: &mut SqliteConnection, chat: ChatId, text: &str) -> 
     Ok(row.get(0))
 }
 
+/// How many chats wait for somebody who asks for their names.
+pub async fn names_due(db: &mut SqliteConnection) -> Result<i64, Wrong> {
+    const DUE: &str = "SELECT COUNT(*) FROM names_due";
+    let row = sqlx::query(DUE).fetch_one(db).await.map_err(|error| error.to_string())?;
+    Ok(row.get(0))
+}
+
 fn parsed<T: std::str::FromStr>(row: &SqliteRow, at: usize) -> T {
     let text: &str = row.get(at);
     text.parse().ok().expect("ids are stored as they are written")
@@ -232,7 +239,7 @@ pub async fn every_call_is_answered(
     const MESSAGES: &str =
         "SELECT chat_id, content FROM messages WHERE role <> 'user' ORDER BY chat_id, seq";
     const OPERATIONS: &str = "SELECT op_id, is_error, sealed, result FROM operations \
-         WHERE tool IN ('act', 'edit')";
+         WHERE tool IN ('act', 'edit_files', 'execute')";
     let rows = sqlx::query(MESSAGES).fetch_all(&mut *db).await.map_err(|e| e.to_string())?;
     let mut open: BTreeMap<ChatId, Vec<String>> = BTreeMap::new();
     for row in &rows {

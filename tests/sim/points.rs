@@ -2,7 +2,7 @@
 //! path. Each must fire in one of a hundred seeds.
 
 /// By name.
-pub const POINTS: [&str; 50] = [
+pub const POINTS: [&str; 56] = [
     "a0 decide",
     "a0 edit",
     "a1 decided",
@@ -23,6 +23,8 @@ pub const POINTS: [&str; 50] = [
     "hint: chat changed, lost",
     "hint: runnable, lost",
     "lease: renewal forgotten",
+    "n1 name taken",
+    "n2 named",
     "records: full at a begin",
     "records: full at an end",
     "records: lazy one lost",
@@ -40,11 +42,15 @@ pub const POINTS: [&str; 50] = [
     "tools: one at a time",
     "trace batch",
     "w0 asked",
+    "w0 check",
     "w0 compaction",
     "w0 compaction committed",
+    "w0 fallback",
+    "w0 fallback committed",
     "w0 model call",
     "w0 step",
     "w0 summary call",
+    "w1 check committed",
     "w1 dispatch",
     "w1 intents committed",
     "w2 journal begin",

@@ -38,6 +38,12 @@ pub struct Profile {
     pub clock_steps: bool,
     /// Whether hints between control planes are lost, late and repeated.
     pub hint_faults: bool,
+    /// Whether a model names chats and turns.
+    pub names: bool,
+    /// Whether another model stands in for one that cannot answer.
+    pub fallback: bool,
+    /// Whether the workspace has a check that is run after edits.
+    pub checks: bool,
 }
 
 impl Profile {
@@ -61,6 +67,9 @@ impl Profile {
             model_faults: rng.random_bool(0.6),
             clock_steps: replicas == 1 && rng.random_bool(0.4),
             hint_faults: rng.random_bool(0.5),
+            names: rng.random_bool(0.4),
+            fallback: rng.random_bool(0.8),
+            checks: rng.random_bool(0.6),
         }
     }
 

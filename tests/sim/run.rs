@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
+use controlplane::chat::edit_check::EditCheck;
 use controlplane::store::{DatabaseUrl, NewUser, NewWorkspace, Store, UserRole};
 use serde::{Deserialize, Serialize};
 use shared::fault::simulation::install;
@@ -22,6 +25,10 @@ use crate::world::{Place, World, daemon_folder};
 const ORDER_VARIABLE: &str = "HOLDFAST_WORLD";
 /// Seeds of which a share can be asked for.
 const ENOUGH: u64 = 2_000;
+/// How many worlds at a time, where it is not as many as there are cores.
+const JOBS_VARIABLE: &str = "HOLDFAST_JOBS";
+/// A world takes a tenth of a second; on a busy machine a few.
+const STANDS_STILL: Duration = Duration::from_secs(120);
 /// Stands before the outcome in its output.
 const TOLD: &str = "@@world ";
 
@@ -78,8 +85,13 @@ fn template() -> &'static Template {
             let user = store.users.create(&user).await.expect("the first user").id;
             let workspace = NewWorkspace { name: "box".into(), labels: Default::default() };
             let workspace = store.workspaces.create(&workspace).await.expect("it is new").id;
+            let checked = NewWorkspace { name: "checked".into(), labels: Default::default() };
+            let checked = store.workspaces.create(&checked).await.expect("it is new").id;
+            let check = EditCheck { command: "make".into(), timeout_s: 60 };
+            let set = store.workspaces.set_edit_check(checked, Some(&check)).await;
+            set.expect("it is there");
             store.close().await;
-            Place { user, workspace }
+            Place { user, workspace, checked }
         });
         Template { folder, place }
     })
@@ -96,19 +108,36 @@ pub fn seed(seed: u64, traced: bool) -> Outcome {
     let mut world = Command::new(std::env::current_exe().expect("this program"));
     world.args(["--exact", "one_world", "--ignored", "--nocapture", "--test-threads", "1"]);
     world.env(ORDER_VARIABLE, serde_json::to_string(&order).expect("plain data"));
-    let output = world.stderr(Stdio::inherit()).output().expect("this program runs");
-    let text = String::from_utf8_lossy(&output.stdout);
+    let (text, ended) = play(world.stdout(Stdio::piped()).spawn().expect("this program runs"));
     let told = text.lines().find_map(|line| line.split_once(TOLD).map(|(_, told)| told));
-    if traced {
-        text.lines().filter(|line| !line.contains(TOLD)).for_each(|line| println!("{line}"));
-    }
     told.and_then(|told| serde_json::from_str(told).ok()).unwrap_or_else(|| Outcome {
         seed,
-        wrong: Some(format!("the world's process ended as {}: {text}", output.status)),
+        wrong: Some(format!("the world's process {ended}: {text}")),
         hash: 0,
         steps: 0,
         points: BTreeMap::new(),
     })
+}
+
+/// What the process of a world prints, and how it ended. A world in which nothing can go on any
+/// more would stand still for ever: it is ended and named.
+fn play(mut world: Child) -> (String, String) {
+    let mut output = world.stdout.take().expect("it is a pipe");
+    let (tell, told) = std::sync::mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = output.read_to_end(&mut text);
+        let _ = tell.send(()); // nobody may wait any more
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let hangs = told.recv_timeout(STANDS_STILL).is_err();
+    if hangs {
+        let _ = world.kill();
+    }
+    let status = world.wait().expect("it is a child of this process");
+    let text = reading.join().expect("it only reads");
+    let ended = if hangs { "stands still".to_owned() } else { format!("ended as {status}") };
+    (text, ended)
 }
 
 /// Runs the world that the parent process ordered, and tells it how it ended. False: none was.
@@ -149,7 +178,6 @@ fn world(order: &Order) -> Outcome {
     drop(stop);
     drop(runtime);
     let (hash, steps) = director.result();
-    director.lines().iter().for_each(|line| println!("{line}"));
     let points = director.points();
     let points = points.into_iter().map(|(name, fired)| (name.to_owned(), fired)).collect();
     Outcome { seed, wrong, hash, steps, points }
@@ -168,10 +196,12 @@ pub struct Report {
 impl Report {
     /// Runs every seed, as many at a time as there are cores.
     pub fn of(seeds: std::ops::Range<u64>, run: impl Fn(u64) -> Outcome + Sync) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let asked = std::env::var(JOBS_VARIABLE).ok().and_then(|jobs| jobs.parse().ok());
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = asked.unwrap_or_else(cores);
         let (next, report) = (AtomicU64::new(seeds.start), Mutex::new(Self::default()));
         std::thread::scope(|scope| {
-            for _ in 0..cores {
+            for _ in 0..jobs {
                 scope.spawn(|| {
                     loop {
                         let number = next.fetch_add(1, Ordering::SeqCst);

@@ -62,6 +62,8 @@ pub struct World {
     doors: Doors,
     people: People,
     lifecycle: Lifecycle,
+    /// Of the viewers' connections.
+    looking: Lifecycle,
     viewers: Vec<Viewer>,
     oracle: Oracle,
     seed: u64,
@@ -75,6 +77,8 @@ pub struct World {
 pub struct Place {
     pub user: UserId,
     pub workspace: WorkspaceId,
+    /// One with a check after edits.
+    pub checked: WorkspaceId,
 }
 
 impl World {
@@ -95,9 +99,10 @@ impl World {
             director.clone(),
             Arc::clone(&clock) as Arc<dyn Clock>,
         );
-        let link = Link::new(seed, place.workspace, daemon, director.clone(), &profile);
+        let workspace = if profile.checks { place.checked } else { place.workspace };
+        let link = Link::new(seed, workspace, daemon, director.clone(), &profile);
         let lifecycle = Lifecycle::new();
-        let people = People::new(place.user, place.workspace, director.clone(), lifecycle.clone());
+        let people = People::new(place.user, workspace, director.clone(), lifecycle.clone());
         let replicas = (0..profile.replicas).map(|_| None).collect::<Vec<_>>();
         Self {
             rng: StdRng::seed_from_u64(seed),
@@ -113,6 +118,7 @@ impl World {
             replicas,
             people,
             lifecycle,
+            looking: Lifecycle::new(),
             viewers: Vec::new(),
             oracle: Oracle::default(),
             seed,
@@ -123,7 +129,7 @@ impl World {
 
     /// The storm, the calm, and the comparison. The error says what must not be.
     pub async fn run(&mut self) -> Result<(), Wrong> {
-        self.link.daemon.start().await;
+        self.start_daemon().await;
         for at in 0..self.replicas.len() {
             self.start(at);
         }
@@ -134,6 +140,7 @@ impl World {
 
     /// Ends every task. The world is over.
     pub async fn end(mut self) {
+        self.looking.stop_hard();
         self.lifecycle.stop_hard();
         for at in 0..self.replicas.len() {
             self.kill(at);
@@ -167,7 +174,7 @@ impl World {
         self.model.heal();
         self.link.heal();
         if !self.link.daemon.is_up() {
-            self.link.daemon.start().await;
+            self.start_daemon().await;
         }
         for at in 0..self.replicas.len() {
             if !self.works(at) {
@@ -184,7 +191,7 @@ impl World {
             if self.director.let_one_go() {
                 continue;
             }
-            if self.director.is_quiet() && self.all_rest() {
+            if self.director.is_quiet() && self.all_rest() && self.all_named().await? {
                 return Ok(());
             }
             if self.clock.elapsed_ms() > until {
@@ -222,6 +229,11 @@ impl World {
     /// Whether nothing is left to do. What stopped with an error is to go on.
     fn all_rest(&self) -> bool {
         self.oracle.chats().all(|chat| chat.status == ChatStatus::Waiting && chat.rests())
+    }
+
+    /// Whether no name is due or asked for: it would come while everything is compared.
+    async fn all_named(&mut self) -> Result<bool, Wrong> {
+        Ok(!self.model.is_naming() && oracle::names_due(&mut self.db).await? == 0)
     }
 
     /// People do what the chats wait for, about once a second.
@@ -281,7 +293,7 @@ impl World {
             let viewer = Viewer::new(chat, number, self.director.clone());
             self.viewers.push(viewer.clone());
             let doors = self.doors.subscribe();
-            self.lifecycle.spawn_serving("viewer", viewer.look(doors, self.seed));
+            self.looking.spawn_serving("viewer", viewer.look(doors, self.seed));
         }
     }
 
@@ -304,6 +316,23 @@ impl World {
                 hints.chat_asked(chat);
                 hints.runnable();
             });
+        }
+    }
+
+    /// Starts the daemon. It may take its time, while its disk is full for example, and others go on.
+    async fn start_daemon(&mut self) {
+        let daemon = self.link.daemon.clone();
+        let (over, is_over) = watch::channel(false);
+        self.lifecycle.spawn_serving("daemon starts", async move {
+            daemon.start().await;
+            over.send_replace(true);
+        });
+        self.director.idle().await;
+        while !*is_over.borrow() {
+            if !self.director.let_one_go() {
+                tokio::time::advance(Duration::from_millis(100)).await;
+            }
+            self.director.idle().await;
         }
     }
 
@@ -347,7 +376,7 @@ impl World {
                 }
             }
             2 | 3 if !self.link.daemon.is_up() => {
-                self.link.daemon.start().await;
+                self.start_daemon().await;
                 self.link.restore();
             }
             2 if self.profile.daemon_crashes => {
@@ -397,7 +426,7 @@ impl World {
             lease: controlplane::chat::worker::LEASE,
             lifecycle: lifecycle.clone(),
         });
-        let Engine { chats, streams, hints, hub, worker, recording, .. } = engine;
+        let Engine { chats, streams, hints, hub, worker, recording, namer, .. } = engine;
         if self.replicas.len() > 1 {
             let drawn = (at, self.seed ^ self.started);
             let (doors, director) = (self.doors.subscribe(), self.director.clone());
@@ -406,6 +435,7 @@ impl World {
         }
         lifecycle.spawn_vital("chat worker", worker.run(lifecycle.soft()));
         lifecycle.spawn_serving("traces", recording.run(lifecycle.hard()));
+        lifecycle.spawn_serving("names", namer.run(lifecycle.soft()));
         let door = Door { streams, hub, gone: lifecycle.hard() };
         self.doors.send_modify(|doors| doors[at] = Some(door));
         self.replicas[at] = Some(Replica { chats, hints, lifecycle });
@@ -446,6 +476,8 @@ impl World {
     async fn viewers_agree(&mut self) -> Result<(), Wrong> {
         let streams = self.doors.borrow().iter().flatten().next().map(|door| door.streams.clone());
         let streams = streams.ok_or("no control plane runs")?;
+        // Whoever reads slowly has not read everything yet, and nobody reads two streams at once.
+        self.looking.stop_hard();
         self.director.idle().await;
         for viewer in self.viewers.clone() {
             let fresh = Viewer::new(viewer.chat, 0, self.director.clone());

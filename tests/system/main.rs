@@ -7,6 +7,7 @@ mod cut;
 mod daemon;
 mod families;
 mod interrupt;
+mod locks;
 mod newcomer;
 mod plan;
 mod provider_cuts;

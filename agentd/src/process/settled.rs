@@ -206,6 +206,34 @@ mod tests {
         assert_eq!(live, [pruned.encode()]);
     }
 
+    /// Elsewhere a process vanished from the table, and nobody was told how it had ended.
+    #[test]
+    fn a_final_record_is_kept_for_seven_days_and_its_end_is_known_behind_them() {
+        const WEEK_MS: i64 = 7 * 24 * 3_600_000;
+        let folder = tempfile::tempdir().unwrap();
+        let dir: Arc<Path> = folder.path().into();
+        let budget = Arc::new(Budget::new(u64::MAX));
+        for settles in [false, true] {
+            let table = ProcessTable::new(Arc::clone(&dir), Arc::clone(&budget));
+            let process = ended(&dir, &budget, "a", b"x");
+            let (id, before) = (process.id(), process.view());
+            table.insert(Arc::clone(&process));
+            if settles {
+                table.settle(&process);
+            }
+            drop(process);
+            // It ended at 9; whoever asks until then gets all of it.
+            for now_ms in [9, 9 + WEEK_MS / 2, 9 + WEEK_MS - 1] {
+                assert_eq!(table.due(now_ms), []);
+                let Known::Here(kept) = table.known(id) else { panic!("it is known") };
+                assert_eq!(kept.view(), before);
+            }
+            assert_eq!(table.due(9 + WEEK_MS), [(id, 9)]);
+            table.prune(id, 9).unwrap();
+            assert!(matches!(table.known(id), Known::Pruned { ended_at_ms: 9 }));
+        }
+    }
+
     #[test]
     fn what_runs_is_not_settled() {
         let folder = tempfile::tempdir().unwrap();

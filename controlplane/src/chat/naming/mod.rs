@@ -202,7 +202,7 @@ impl Parts {
                     Some((choice.model.as_str(), &usage)),
                 );
                 let named = kept.await?;
-                shared::fault::point("n2 named");
+                shared::fault::pass("n2 named").await;
                 self.tell(&named);
                 if names.title.is_none() && names.label.is_none() {
                     self.failed(span, "bad_answer", "The model's answer is no name.");

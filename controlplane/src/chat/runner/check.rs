@@ -31,7 +31,7 @@ impl Runner {
         else {
             return Ok(());
         };
-        shared::fault::point("w1 check committed");
+        shared::fault::pass("w1 check committed").await;
         (self.chat, self.fence) = (step.chat, step.fence);
         self.history.push(step.message);
         self.operations = Some(step.operations);

@@ -96,7 +96,7 @@ impl Runner {
         let Some((chat, fence)) = self.write(|| store.fall_back(id, &fence, state)).await? else {
             return Ok(());
         };
-        shared::fault::point("w0 fallback committed");
+        shared::fault::pass("w0 fallback committed").await;
         (self.chat, self.fence) = (chat, fence);
         self.attempt_begun = true;
         self.preview = None;

@@ -61,3 +61,39 @@ async fn attempts_are_counted_across_restarts() {
     world.until_rest(chat).await;
     assert_eq!(world.story(chat).await, ["user: go", "assistant: done"]);
 }
+
+/// Class: an event that kills its worker is delivered for ever. It is given up, and stays so.
+#[tokio::test]
+async fn a_message_that_kills_its_server_each_time_is_given_up_and_stays_so_after_restarts() {
+    let mut world = World::new().await;
+    world.model.improvise(|_| vec![Act::Gate("never")]);
+    let chat = world.begin("poison").await;
+    let mut deaths = 0;
+    let given_up = loop {
+        tokio::select! {
+            biased;
+            row = world.until(chat, "it is given up", |row| row.status == ChatStatus::Error) => break row,
+            () = world.model.asked(deaths + 1) => {}
+        }
+        world.crash().await;
+        world.restart();
+        deaths += 1;
+    };
+    assert_eq!(deaths, 25, "as often as it is tried");
+    assert_eq!(given_up.last_error.unwrap().code, "attempts_exhausted");
+    // It lies aside, whoever starts again, and holds nobody up.
+    world.model.improvise(|_| vec![Act::Text("fine")]);
+    for _ in 0..3 {
+        world.crash().await;
+        world.restart();
+        let other = world.begin("other").await;
+        world.until_rest(other).await;
+        assert_eq!(world.row(chat).await.status, ChatStatus::Error);
+    }
+    assert_eq!(world.model.calls(), deaths + 3, "nobody was asked about it again");
+    assert_eq!(world.story(chat).await, ["user: poison"]);
+    // Only a person takes it up again.
+    world.say(chat, "and now?", Busy::Queue).await;
+    world.until_rest(chat).await;
+    assert_eq!(world.story(chat).await.last().unwrap(), "assistant: fine");
+}

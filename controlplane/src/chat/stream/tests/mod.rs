@@ -1,5 +1,7 @@
 //! Streams against a database that is a plain value.
 
+mod races;
+
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Mutex;
