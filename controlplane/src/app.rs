@@ -19,6 +19,7 @@ use shared::ids::{IdSource, ReplicaId, WorkspaceId};
 use shared::lifecycle::Lifecycle;
 use tokio::sync::watch;
 
+use crate::chat::attachments::Attachments;
 use crate::chat::hints::Hints;
 use crate::chat::hub::Hub;
 use crate::chat::list::ListHub;
@@ -62,6 +63,8 @@ pub struct Services {
     pub fleet: Fleet,
     /// Chats.
     pub chats: ChatService,
+    /// Files that are attached to chats.
+    pub attachments: Attachments,
     /// Viewers of the lists.
     pub lists: ListHub,
     /// Wake-ups.
@@ -249,6 +252,7 @@ impl App {
         });
         Ok(Self(Arc::new(Services {
             http: HttpState::new(options.http.clone(), address, lifecycle.clone(), demo),
+            attachments: Attachments::new(&store),
             store,
             secrets,
             fleet,

@@ -133,6 +133,10 @@ ids! {
     RunnerId = "run", "runner";
     /// One HTTP request, in answers and in the log.
     RequestId = "req", "request";
+    /// A file that somebody attached to a chat.
+    AttachmentId = "att", "attachment";
+    /// The bytes of attachments; never told to clients.
+    BlobId = "blob", "blob";
 }
 
 /// Made from a ULID; lets the `id` of an [`IdSource`] return any kind.

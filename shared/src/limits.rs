@@ -100,3 +100,7 @@ pub const NAME_MAX_BYTES: usize = 255;
 
 /// Longest result of one operation that the journal keeps, in bytes.
 pub const OUTCOME_MAX_BYTES: usize = 1024 * 1024;
+/// Largest file that is attached to a chat, in bytes.
+pub const ATTACHMENT_MAX_BYTES: u64 = 10 * 1024 * 1024;
+/// Files that a chat may have, and files that a person may have uploaded and not sent.
+pub const ATTACHMENTS_PER_CHAT: u32 = 50;

@@ -7,6 +7,7 @@
 //! ends       those ends, each with the turn that goes through it
 //! client     who asks, edits and has the history made shorter, and begins again where nobody answered
 //! stage      both programs, the model, and a gate that holds one of them at a point
+//! uploads    the control plane is killed at the fault points of an upload
 //! turn       that turn: what is asked, and the oracle that judges what came of it
 //! ```
 //!
@@ -19,3 +20,4 @@ mod stage;
 mod sweep;
 mod syscalls;
 mod turn;
+mod uploads;

@@ -124,6 +124,23 @@ impl Api {
         Ok(value)
     }
 
+    /// Uploads raw bytes; the status and the JSON of the answer.
+    pub async fn upload(&self, path: &str, bytes: Vec<u8>) -> Result<(u16, Value)> {
+        let request = self.http.post(format!("{}/api/v1{path}", self.url));
+        let response = request.bearer_auth(&self.key).body(bytes).send().await?;
+        let status = response.status().as_u16();
+        Ok((status, response.json().await.unwrap_or_default()))
+    }
+
+    /// GET of raw bytes that must succeed.
+    pub async fn download(&self, path: &str) -> Result<Vec<u8>> {
+        let request = self.http.get(format!("{}/api/v1{path}", self.url));
+        let response = request.bearer_auth(&self.key).send().await?;
+        let status = response.status();
+        ensure!(status.is_success(), "GET {path} answered {status}");
+        Ok(response.bytes().await?.to_vec())
+    }
+
     /// Every message of a chat, oldest first.
     pub async fn messages(&self, chat_id: &str) -> Result<Vec<Value>> {
         let page = self.get(&format!("/chats/{chat_id}/messages?limit=200")).await?;

@@ -168,6 +168,7 @@ pub fn transcript(state: &ClientState) -> Vec<String> {
             Part::ToolResult { name, is_error, .. } if *is_error => format!("{name} failed"),
             Part::ToolResult { name, .. } => format!("{name} answered"),
             Part::Notice { code, .. } => format!("notice {code}"),
+            Part::File { file } => format!("file {}", file.name),
             Part::AgentReport { outcome, .. } => format!("report {}", outcome.as_str()),
             Part::Compaction { mark } => format!("compaction {:?}", mark.method),
             Part::Reasoning { .. } => "reasoning".to_owned(),

@@ -8,6 +8,7 @@
 mod scene;
 
 mod agents;
+mod attachments;
 mod chats;
 mod claims;
 mod concurrency;

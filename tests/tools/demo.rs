@@ -66,6 +66,7 @@ async fn step(provider: &dyn Provider, history: &[PromptMessage]) -> Option<Vec<
         max_output_tokens: 1,
         options: Map::new(),
         cache_key: "demo".to_owned(),
+        files: Default::default(),
     };
     let mut stream = provider.stream(prompt).await.unwrap();
     let mut parts = Vec::new();

@@ -20,12 +20,14 @@ const server = createServer(async (request, response) => {
   if (url.pathname.startsWith("/api/v1/")) {
     let text = "";
     for await (const chunk of request) text += chunk;
-    const answer = handle(request.method, url, text ? JSON.parse(text) : undefined, request);
+    const isJson = request.headers["content-type"]?.startsWith("application/json");
+    const answer = handle(request.method, url, isJson && text ? JSON.parse(text) : undefined, request);
     response.writeHead(answer.status, {
-      "content-type": answer.status < 400 ? "application/json" : "application/problem+json",
+      "content-type": answer.type ?? (answer.status < 400 ? "application/json" : "application/problem+json"),
       "x-request-id": answer.body?.request_id ?? "req_mock",
       ...answer.headers,
     });
+    if (answer.raw) return response.end(answer.raw);
     response.end(answer.body === undefined ? "" : typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body));
     return;
   }

@@ -91,6 +91,24 @@ const SCREENS = [
     await page.getByRole("button", { name: "Edit", exact: true }).first().click();
     await settle(page);
   }],
+  ["chat-files", "/", openRow("Read the measurements")],
+  ["chat-files-edit", "/", async (page) => {
+    await openRow("Read the measurements")(page);
+    await page.locator(".said").first().hover();
+    await page.getByRole("button", { name: "Edit", exact: true }).first().click();
+    await settle(page);
+  }],
+  ["new-chat-files", "/new", async (page) => {
+    const dot = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
+    const named = (name, mimeType, buffer) => ({ name, mimeType, buffer });
+    await page.locator("input[type=file]").setInputFiles([
+      named("dot.png", "image/png", dot),
+      named("a log with a rather long name of its own 2026-11-20.txt", "text/plain", Buffer.from("x".repeat(4_000))),
+      named("broken.txt", "text/plain", Buffer.from("x")),
+    ]);
+    await page.getByText("the database does not answer").waitFor();
+    await settle(page);
+  }],
   ["chat-plan", "/", openRow("Plan the new search")],
   ["chat-plan-dock", "/", async (page) => {
     await openRow("Plan the new search")(page);

@@ -29,6 +29,7 @@ const REQUIRED: &[RangeInclusive<u32>] = &[
     88..=92,
     94..=98,
     100..=101,
+    106..=106,
 ];
 
 /// One row over all its tables.

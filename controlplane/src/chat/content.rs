@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared::ids::ChatId;
+use shared::ids::{AttachmentId, ChatId};
 use utoipa::ToSchema;
 
 use super::family::Outcome;
@@ -48,6 +48,12 @@ pub enum Part {
     Reasoning {
         /// May be empty where the provider shows only a signature.
         text: String,
+    },
+    /// A file that somebody attached. Its bytes are not here.
+    File {
+        /// Which, and what is known of it.
+        #[serde(flatten)]
+        file: FileRef,
     },
     /// The model asks for a tool.
     ToolCall {
@@ -102,6 +108,28 @@ pub enum Part {
     },
 }
 
+/// An attached file as a message names it. The same bytes always have the same `hash`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FileRef {
+    /// Under which its bytes are read, within the chat.
+    #[schema(value_type = String)]
+    pub attachment_id: AttachmentId,
+    /// Without folders, at most 200 characters.
+    pub name: String,
+    /// What the bytes are, whatever the name says.
+    pub media_type: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the bytes, in hexadecimal.
+    pub hash: String,
+    /// Pixels; only of an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Pixels; only of an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+}
+
 /// What a compaction did. It is a message of its own, and the prompt follows from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Compaction {
@@ -128,6 +156,8 @@ pub enum CompactionMethod {
     Prune,
     /// A summary stands for everything that it covers.
     Summary,
+    /// Attached files are left out.
+    Files,
 }
 
 /// Why a history is made shorter.
@@ -140,6 +170,8 @@ pub enum CompactionReason {
     Asked,
     /// The provider refused the prompt as too long.
     Exceeded,
+    /// The provider refused an attached file.
+    Refused,
 }
 
 impl Part {

@@ -85,6 +85,7 @@ impl Engine {
         });
         let shared = Arc::new(runner::Shared {
             store: parts.store.chats.clone(),
+            attachments: parts.store.attachments.clone(),
             hub: hub.clone(),
             hints: hints.clone(),
             models: parts.models,

@@ -8,12 +8,13 @@
 use serde_json::{Value, json};
 
 use super::content::{Part, Role, StoredPart};
+use super::context::files::LeftOut;
 use super::context::marks::{Marks, mark};
 use super::context::repair::missing;
-use super::context::{Dialect, repair, stub, summary, words};
+use super::context::{Dialect, files, repair, stub, summary, words};
 use super::edit_check::{self, is_check};
 use super::family;
-use crate::llm::PromptMessage;
+use crate::llm::{PromptMessage, file_budget};
 use crate::store::chats::MessageRow;
 
 /// Most of a tool's result that a model is shown, in bytes of JSON.
@@ -26,6 +27,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub struct Reader<'a> {
     /// The provider's kind: its own `raw` blocks go back to it unchanged.
     pub kind: &'a str,
+    /// The provider's name of the model; it decides which files are shown.
+    pub model: &'a str,
     /// The model's window in tokens; none: unknown.
     pub context_limit: Option<u64>,
 }
@@ -37,7 +40,7 @@ pub fn messages(history: &[MessageRow], reader: Reader<'_>) -> Vec<PromptMessage
     shown(history, marks, reader)
 }
 
-/// The history with every long output of a tool as a stub, for a prompt that must be small.
+/// The history with every long output of a tool and every attached file as a stub, for a prompt that must be small.
 #[must_use]
 pub fn messages_pruned(history: &[MessageRow], reader: Reader<'_>) -> Vec<PromptMessage> {
     let marks = Marks { pruned_through: i64::MAX, ..Marks::of(history) };
@@ -48,6 +51,8 @@ fn shown(history: &[MessageRow], marks: Marks<'_>, reader: Reader<'_>) -> Vec<Pr
     let covered = marks.covered_through();
     let is_shown = |row: &&MessageRow| !row.removed && row.seq > covered && mark(row).is_none();
     let rows: Vec<&MessageRow> = history.iter().filter(is_shown).collect();
+    let budget = file_budget(reader.kind, reader.model);
+    let left_out = LeftOut::of(rows.iter().copied(), marks, budget, reader.context_limit);
     let mut prompt = Vec::with_capacity(rows.len() + 1);
     if let Some(mark) = marks.summary {
         let opening = summary::opening(mark, &words::kept(history, covered));
@@ -56,7 +61,15 @@ fn shown(history: &[MessageRow], marks: Marks<'_>, reader: Reader<'_>) -> Vec<Pr
     for (at, row) in rows.iter().enumerate() {
         match row.role {
             Role::User => {
-                let parts = row.content.iter().filter_map(|stored| said(row, stored, reader));
+                let parts = row.content.iter().enumerate().filter_map(|(at, stored)| {
+                    match (&stored.part, left_out.why(row.seq, at)) {
+                        (Part::File { file }, Some(why)) => {
+                            Some(Part::Text { text: files::stub(file, why) }.into())
+                        }
+                        (Part::File { .. }, None) => Some(stored.clone()),
+                        _ => said(row, stored, reader),
+                    }
+                });
                 push(&mut prompt, Role::User, parts.collect());
             }
             Role::Assistant if is_check(row) => {
@@ -111,6 +124,7 @@ fn said(row: &MessageRow, stored: &StoredPart, reader: Reader<'_>) -> Option<Sto
         Part::AgentReport { agent_id, title, outcome, text } => {
             Part::Text { text: family::told(*agent_id, title, *outcome, text) }
         }
+        Part::File { file } => Part::Text { text: files::note(file) },
         Part::Text { .. } | Part::Reasoning { .. } => return None,
         Part::ToolResult { .. } | Part::Notice { .. } | Part::Compaction { .. } => return None,
     };
@@ -212,7 +226,7 @@ mod tests {
     use shared::ids::IdSource;
     use shared::testing::CountingIds;
 
-    const READER: Reader<'_> = Reader { kind: "anthropic", context_limit: None };
+    const READER: Reader<'_> = Reader { kind: "anthropic", model: "m", context_limit: None };
 
     fn row(role: Role, content: Vec<StoredPart>) -> MessageRow {
         let ids: &dyn IdSource = &CountingIds::default();

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod actions;
+pub mod attachments;
 pub mod changing;
 pub mod client;
 pub mod content;

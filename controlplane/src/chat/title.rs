@@ -5,13 +5,19 @@ use super::content::Part;
 /// Longest title made here, in characters.
 const TITLE_CHARS: usize = 60;
 
-/// The first words of `content`, cut at a word's end; empty where there is no text.
+/// The first words of `content`, cut at a word's end; the name of its first file where
+/// there is no text; empty where there is neither.
 #[must_use]
 pub fn from_first_words(content: &[Part]) -> String {
     let text = content.iter().find_map(|part| match part {
         Part::Text { text } if !text.trim().is_empty() => Some(text.as_str()),
         _ => None,
     });
+    let name = content.iter().find_map(|part| match part {
+        Part::File { file } => Some(file.name.as_str()),
+        _ => None,
+    });
+    let text = text.or(name);
     let mut title = String::new();
     // Bounded before it is looked at: a message may be megabytes long.
     for word in text.unwrap_or_default().split_whitespace().take(TITLE_CHARS) {

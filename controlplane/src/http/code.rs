@@ -122,6 +122,18 @@ codes! {
     EmptyMessage = "empty_message", BAD_REQUEST, "The message is empty";
     /// A message over the limit.
     MessageTooLong = "message_too_long", PAYLOAD_TOO_LARGE, "The message is too long";
+    /// A file without a byte.
+    EmptyAttachment = "empty_attachment", BAD_REQUEST, "The file is empty";
+    /// A file over the limit.
+    AttachmentTooLarge = "attachment_too_large", PAYLOAD_TOO_LARGE, "The file is too large";
+    /// The bytes are not those whose digest was sent.
+    DigestMismatch = "digest_mismatch", BAD_REQUEST, "The file is not what was announced";
+    /// The connection ended inside the file.
+    TruncatedBody = "truncated_body", BAD_REQUEST, "The body ended early";
+    /// The chat has as many files as it may.
+    TooManyAttachments = "too_many_attachments", CONFLICT, "The chat has too many attachments";
+    /// No such file in the chat.
+    AttachmentNotFound = "attachment_not_found", NOT_FOUND, "There is no such attachment";
     /// The chat runs, and this needs it at rest.
     ChatRunning = "chat_running", CONFLICT, "The chat is running";
     /// The chat is at rest, and this needs it running.

@@ -10,6 +10,7 @@
 
 pub mod api_keys;
 mod assets;
+pub mod attachments;
 pub mod auth;
 pub mod chats;
 pub mod code;

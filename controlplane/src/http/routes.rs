@@ -10,8 +10,8 @@ use super::auth::{Scope, authorize};
 use super::edge::edge;
 use super::idempotency::idempotent;
 use super::{
-    api_keys, assets, chats, docs, enter, files, health, metrics, models, processes, providers,
-    ptys, session, settings, stream, usage, workspaces,
+    api_keys, assets, attachments, chats, docs, enter, files, health, metrics, models, processes,
+    providers, ptys, session, settings, stream, usage, workspaces,
 };
 use crate::app::App;
 
@@ -53,6 +53,8 @@ fn reading() -> OpenApiRouter<App> {
         .routes(routes!(chats::list_messages))
         .routes(routes!(chats::list_variants))
         .routes(routes!(chats::list_approval_rules))
+        .routes(routes!(attachments::list_attachments))
+        .routes(routes!(attachments::download_attachment))
         .routes(routes!(chats::list_traces))
         .routes(routes!(chats::sent_request))
         .routes(routes!(usage::usage))
@@ -94,6 +96,11 @@ fn writing() -> OpenApiRouter<App> {
         .routes(routes!(chats::answer_question))
         .routes(routes!(chats::post_tool_results))
         .routes(routes!(chats::delete_approval_rule))
+        // Repeated by place, name and bytes: they need no key, and their bodies are not read whole.
+        .routes(routes!(attachments::upload_attachment))
+        .routes(routes!(attachments::upload_waiting_attachment))
+        .routes(routes!(attachments::remove_attachment))
+        .routes(routes!(attachments::remove_waiting_attachment))
 }
 
 /// Needs `write`, and makes something: honours `Idempotency-Key`.

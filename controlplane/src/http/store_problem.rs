@@ -51,6 +51,13 @@ impl From<Refusal> for Problem {
             Refusal::ClientResultDuplicate => Code::ClientResultDuplicate,
             Refusal::ClientResultMissing => Code::ClientResultMissing,
             Refusal::MessageNotFound => Code::MessageNotFound,
+            Refusal::AttachmentNotFound => Code::AttachmentNotFound,
+            Refusal::TooManyAttachments { max } => {
+                let limit = *max;
+                return Self::new(Code::TooManyAttachments, refusal.to_string())
+                    .with("limit", limit);
+            }
+            Refusal::AttachmentSent => Code::InUse,
             Refusal::NotUserMessage => Code::MessageNotEditable,
             Refusal::NotRoot => Code::ChatNotRoot,
             Refusal::Invalid => Code::ChatStateInvalid,

@@ -1,4 +1,5 @@
-//! Forgets what has had its time: expired log-ins, old idempotency keys, old join tokens, old traces.
+//! Forgets what has had its time: expired log-ins, old idempotency keys, old join tokens, old traces,
+//! files that nobody sent.
 //!
 //! Every replica may run it: each statement deletes by age alone and is harmless twice.
 
@@ -8,6 +9,8 @@ use crate::app::App;
 use crate::store::StoreError;
 
 const EVERY: Duration = Duration::from_secs(3_600);
+/// Longer than any upload takes.
+const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 86_400_000;
 /// Days that spans are kept.
 const TRACES_KEPT_DAYS: i64 = 30;
@@ -40,5 +43,7 @@ async fn once(app: &App) -> Result<u64, StoreError> {
     let tokens = app.store.join_tokens.delete_old(day_ago_ms).await?;
     let traced_ms = app.clock.now_ms().saturating_sub(TRACES_KEPT_DAYS * DAY_MS);
     let spans = app.store.traces.delete_old(traced_ms).await?;
-    Ok(sessions + keys + tokens + spans)
+    let hour_ago_ms = app.clock.now_ms().saturating_sub(HOUR_MS);
+    let files = app.store.attachments.sweep(day_ago_ms, hour_ago_ms).await?;
+    Ok(sessions + keys + tokens + spans + files)
 }

@@ -16,6 +16,7 @@ mod anthropic;
 mod calls;
 mod classify;
 mod client;
+mod files;
 mod json;
 mod names;
 mod openai_chat;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use classify::redact;
 pub use client::LlmClient;
+pub use files::{FileBudget, Files, TEXT_SHOWN_BYTES, file_budget, names_a_file};
 pub use names::is_another_model;
 pub use registry::{ProviderKind, ProviderSettings, Registry};
 
@@ -60,6 +62,8 @@ pub struct Prompt {
     pub options: serde_json::Map<String, serde_json::Value>,
     /// A stable key per chat, for providers that route by it.
     pub cache_key: String,
+    /// The bytes of the files that the messages show.
+    pub files: Files,
 }
 
 /// One message of the prompt.

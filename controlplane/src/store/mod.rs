@@ -4,6 +4,7 @@
 //! databases speak (`docs/design` says which). Nothing here knows HTTP or a socket, and nothing
 //! outside this folder knows SQL.
 
+pub mod attachments;
 pub mod chats;
 pub mod db;
 mod error;
@@ -35,6 +36,7 @@ use shared::clock::Clock;
 use shared::ids::IdSource;
 
 pub use api_keys::{ApiKeyRow, ApiKeyStore, NewApiKey};
+pub use attachments::AttachmentStore;
 pub use audit::{AuditRow, AuditStore, NewAudit};
 pub use chats::ChatStore;
 pub use db::Db;
@@ -75,7 +77,8 @@ pub fn statements() -> Vec<&'static str> {
         traces::STATEMENTS,
         usage::STATEMENTS,
     ];
-    parts.into_iter().chain(chats::STATEMENTS.iter().copied()).flatten().copied().collect()
+    let folders = [chats::STATEMENTS, attachments::STATEMENTS].into_iter().flatten().copied();
+    parts.into_iter().chain(folders).flatten().copied().collect()
 }
 
 /// What every part of the store has: the database, the clock for rows, the ids.
@@ -115,6 +118,8 @@ pub struct Store {
     pub settings: SettingsStore,
     /// Answers to requests that may be repeated.
     pub idempotency: IdempotencyStore,
+    /// Files that are attached to chats.
+    pub attachments: AttachmentStore,
     /// Who did what.
     pub audit: AuditStore,
     /// What turns did, and when.
@@ -145,6 +150,7 @@ impl Store {
             links: LinkStore::new(base.clone()),
             settings: SettingsStore::new(base.clone()),
             idempotency: IdempotencyStore::new(base.clone()),
+            attachments: AttachmentStore::new(base.clone()),
             audit: AuditStore::new(base.clone()),
             traces: TraceStore::new(base.clone()),
             usage: UsageStore::new(base.clone()),

@@ -47,7 +47,7 @@ fn told(answer: &Answer) -> serde_json::Value {
 }
 
 /// The key of a member who owns nothing.
-async fn other_persons_key(world: &World) -> String {
+pub async fn other_persons_key(world: &World) -> String {
     use controlplane::http::auth::{Scope, digest, new_secret, scopes_text};
     use controlplane::store::{NewApiKey, NewUser, UserRole};
     let store = &world.server.app.store;

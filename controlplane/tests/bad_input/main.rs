@@ -5,6 +5,7 @@
 //! what must come back: a status and the stable code. After each group the server still answers.
 
 mod access;
+mod attachments;
 mod bodies;
 mod chats;
 mod documents;

@@ -13,7 +13,7 @@
 //! committed, `w1` committed but not sent, `w2` sent but not journalled, `w3` journalled but not
 //! started, `w4` running, `w5` ended with the result only on the daemon, `w6` result received but
 //! not committed, `w7` committed but not shown. A point of every window bears another prefix: `db` around
-//! each commit.
+//! each commit, `k` around the writes of an upload.
 //!
 //! A simulation ([`simulation`]) owns the same points and more: it holds whoever passes, denies a
 //! turn at the database, takes a rare path ([`rarely`]), and is told what reached the disk. It is

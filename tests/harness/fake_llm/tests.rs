@@ -24,6 +24,7 @@ fn prompt(messages: Vec<PromptMessage>) -> Prompt {
         max_output_tokens: 100,
         options: Map::new(),
         cache_key: "chat".to_owned(),
+        files: Default::default(),
     }
 }
 

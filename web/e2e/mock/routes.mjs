@@ -1,5 +1,6 @@
 // The API's routes over the mock's world.
 import { ago, chat, id, message, workspace, world } from "./world.mjs";
+import { PICTURES } from "./pictures.mjs";
 import { PTYS } from "./ptys.mjs";
 import { SENT, SPANS, USAGE } from "./traces.mjs";
 import { play, tellChat, tellList } from "./streams.mjs";
@@ -29,6 +30,8 @@ export function handle(method, url, body, request) {
   switch (area) {
     case "chats":
       return item ? oneChat(method, item, sub, subId, action, body, url) : method === "POST" ? createChat(body) : page(heads());
+    case "attachments":
+      return attach(method, url);
     case "workspaces":
       return workspaces(method, item, sub, subId, action, body, url);
     case "providers":
@@ -56,7 +59,7 @@ function setup(body) {
 const heads = () => [...world.chats.values()].map((c) => c.head).filter((h) => !h.archived).toSorted((a, b) => b.updated_at.localeCompare(a.updated_at));
 
 function createChat(body) {
-  const made = chat({ title: body.content[0].text.slice(0, 60), workspace_id: body.workspace_id ?? null, model_id: body.model_id ?? null, status: "running", updated_at: ago(0) });
+  const made = chat({ title: (body.content.find((part) => part.type === "text")?.text ?? "A file").slice(0, 60), workspace_id: body.workspace_id ?? null, model_id: body.model_id ?? null, status: "running", updated_at: ago(0) });
   const first = message(made, "user", body.content, { created_at: ago(0) });
   play(made);
   return ok({ chat: view(made), message: first }, 201);
@@ -68,6 +71,8 @@ function oneChat(method, chatId, sub, subId, action, body, url) {
   if (!sub && method === "GET") return ok(view(target));
   if (!sub && method === "PATCH") return Object.assign(target.head, body), touch(target, { type: "chat", chat: target.head }), ok(view(target));
   if (sub === "archive" || sub === "unarchive") return (target.head.archived = sub === "archive"), touch(target, { type: "chat", chat: target.head }), ok(view(target));
+  if (sub === "attachments" && method === "GET") return PICTURES[subId] ? { status: 200, raw: PICTURES[subId], type: "image/svg+xml" } : problem(404, "not_found", "There is nothing here");
+  if (sub === "attachments") return attach(method, url);
   if (sub === "agents") return page(target.agents ?? []);
   if (sub === "traces") return subId ? ok(SENT) : page(SPANS);
   if (sub === "interrupt") return (target.stop = true), ok({}, 202);
@@ -96,6 +101,14 @@ function oneChat(method, chatId, sub, subId, action, body, url) {
     return ok(sent, 201);
   }
   return problem(405, "method_not_allowed", "That cannot be done here");
+}
+
+/** Keeps nothing of a file but its name; `broken…` is refused. */
+function attach(method, url) {
+  if (method === "DELETE") return ok(undefined, 204);
+  const name = url.searchParams.get("name");
+  if (name.startsWith("broken")) return problem(503, "unavailable", "The database cannot be reached", "the database does not answer; try again");
+  return ok({ attachment_id: id("att"), name, media_type: "text/plain", size: 1200, hash: "0", sent: false, created_at: ago(0) }, 201);
 }
 
 function touch(target, ...events) {

@@ -39,6 +39,7 @@ export function message(target, role, content, fields = {}) {
   return value;
 }
 
+export const file = (attachment_id, name, media_type, size, width, height) => ({ type: "file", attachment_id, name, media_type, size, hash: "0", width, height });
 export const text = (value) => ({ type: "text", text: value });
 export const call = (tool_call_id, name, args) => ({ type: "tool_call", tool_call_id, name, args });
 export const result = (tool_call_id, name, value, duration_ms = 40, is_error = false) => ({ type: "tool_result", tool_call_id, name, result: value, is_error, duration_ms });
@@ -91,6 +92,14 @@ function seedChats() {
   message(failed, "user", [text("Summarise the open issues by area.")], { created_at: ago(620) });
   message(failed, "assistant", [text("Reading the list of issues now."), { type: "notice", code: "interrupted", text: "The answer ended here." }], { model: "claude-opus-4-8" });
   failed.error = { code: "provider_key_invalid", message: "Anthropic refused the key ending …x7Qa. Replace it under Settings, Providers.", retryable: false, provider: "anthropic", status_code: 401, request_id: "req_011CTx01" };
+  const files = chat({ title: "Read the measurements", status: "running", updated_at: ago(700) });
+  message(files, "user", [
+    file("att_chart", "throughput.png", "image/png", 48_211, 420, 240), file("att_tall", "a phone's screen with a very long name that does not fit.png", "image/png", 90_300, 200, 600),
+    file("att_pdf", "report.pdf", "application/pdf", 1_204_311), file("att_log", "server.log", "text/plain", 20_480), text("What changed between the two runs?"),
+  ], { created_at: ago(720) });
+  message(files, "assistant", [text("The second run is slower from the third bar on.")], { model: "claude-opus-4-8", usage });
+  message(files, "assistant", [{ type: "compaction", method: "files", reason: "refused", through_seq: 1, tokens_before: 4200, tokens_after: 120 }], { model: "claude-opus-4-8" });
+  files.queue = [{ id: id("q"), content: [file("att_log", "more.log", "text/plain", 3_000)], model_id: null, created_at: ago(3) }];
   const away = chat({ title: "Bisect the slow start", status: "running", workspace_id: world.workspaces[1].id, updated_at: ago(90) });
   message(away, "user", [text("Bisect which commit made the start slow.")], { created_at: ago(200) });
   message(away, "assistant", [call("c9", "execute", { command: "git bisect run ./scripts/startup.sh" })], { model: "claude-opus-4-8", usage });

@@ -17,6 +17,8 @@ pub struct Marks<'a> {
     pub summary: Option<&'a Compaction>,
     /// Up to here, by `seq`, old outputs of tools are stubs.
     pub pruned_through: i64,
+    /// Up to here, by `seq`, attached files are stubs because the provider refused one.
+    pub refused_through: i64,
     /// The newest compaction's own `seq`; before every row: there is none.
     pub newest_seq: i64,
 }
@@ -25,12 +27,22 @@ impl<'a> Marks<'a> {
     /// Of a history by `seq`.
     #[must_use]
     pub fn of(history: &'a [MessageRow]) -> Self {
-        let mut marks = Self { summary: None, pruned_through: BEFORE_ALL, newest_seq: BEFORE_ALL };
+        let mut marks = Self {
+            summary: None,
+            pruned_through: BEFORE_ALL,
+            refused_through: BEFORE_ALL,
+            newest_seq: BEFORE_ALL,
+        };
         for (row, mark) in history.iter().filter_map(|row| Some((row, mark(row)?))) {
-            marks.newest_seq = row.seq;
             match mark.method {
-                CompactionMethod::Summary => marks.summary = Some(mark),
-                CompactionMethod::Prune => marks.pruned_through = mark.through_seq,
+                // It takes next to nothing out of the history, so it stands in no one's way.
+                CompactionMethod::Files => marks.refused_through = mark.through_seq,
+                CompactionMethod::Summary => {
+                    (marks.summary, marks.newest_seq) = (Some(mark), row.seq);
+                }
+                CompactionMethod::Prune => {
+                    (marks.pruned_through, marks.newest_seq) = (mark.through_seq, row.seq);
+                }
             }
         }
         marks
@@ -83,6 +95,10 @@ pub fn is_report(row: &MessageRow) -> bool {
 /// Whether a person said something in this row.
 #[must_use]
 pub fn is_said(row: &MessageRow) -> bool {
-    let says = |part: &Part| matches!(part, Part::Text { text } if !text.trim().is_empty());
+    let says = |part: &Part| match part {
+        Part::Text { text } => !text.trim().is_empty(),
+        Part::File { .. } => true,
+        _ => false,
+    };
     !row.removed && row.role == Role::User && row.content.iter().any(|stored| says(&stored.part))
 }

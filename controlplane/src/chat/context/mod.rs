@@ -11,6 +11,7 @@
 //! one thing that shortens it is a [`Compaction`](crate::chat::content::Compaction): a message of
 //! its own in the history. `docs/design/017-context.md` says why.
 
+pub mod files;
 pub mod marks;
 pub mod plan;
 pub mod repair;

@@ -15,8 +15,10 @@
 //! No endless loop: a compaction for room needs [`STEPS_BETWEEN`] steps since the last one and must
 //! free a tenth of the prompt; one after a refusal needs a step since the last one.
 
+use super::files::{self, LeftOut};
 use super::marks::{Marks, is_said, is_step, mark};
 use crate::chat::content::{Compaction, CompactionMethod, CompactionReason, Part, StoredPart};
+use crate::llm::file_budget;
 use crate::store::chats::MessageRow;
 
 /// Share of the window at which a history is made shorter, in percent.
@@ -62,11 +64,15 @@ impl Need {
 
 /// What the history stands beside.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub struct Window<'a> {
     /// The model's window in tokens; none: unknown.
     pub limit: Option<u64>,
     /// Tokens of system text and tools, about.
     pub fixed: u64,
+    /// The provider's kind.
+    pub kind: &'a str,
+    /// The provider's name of the model.
+    pub model: &'a str,
 }
 
 /// What to do before the model is called.
@@ -99,8 +105,8 @@ pub struct Summarise {
 
 /// What to do with this history before the model is called.
 #[must_use]
-pub fn plan(history: &[MessageRow], need: Need, window: Window) -> Plan {
-    let sizes = Sizes::of(history);
+pub fn plan(history: &[MessageRow], need: Need, window: Window<'_>) -> Plan {
+    let sizes = Sizes::of(history, window);
     let total = sizes.context_tokens(window.fixed);
     let limit = match need {
         // Whatever the settings say of the window, it is smaller than what was refused.
@@ -158,18 +164,22 @@ fn percent(of: u64, percent: u64) -> u64 {
 struct Sizes<'a> {
     rows: Vec<&'a MessageRow>,
     marks: Marks<'a>,
+    /// Files that the prompt only names.
+    left_out: LeftOut,
     /// Bytes of what a summary in force takes, and of the words kept beside it.
     summary_bytes: usize,
 }
 
 impl<'a> Sizes<'a> {
-    fn of(history: &'a [MessageRow]) -> Self {
+    fn of(history: &'a [MessageRow], window: Window<'_>) -> Self {
         let marks = Marks::of(history);
         let covered = marks.covered_through();
-        let rows = history
+        let rows: Vec<&MessageRow> = history
             .iter()
             .filter(|row| !row.removed && row.seq > covered && mark(row).is_none())
             .collect();
+        let budget = file_budget(window.kind, window.model);
+        let left_out = LeftOut::of(rows.iter().copied(), marks, budget, window.limit);
         let summary_bytes = marks.summary.map_or(0, |mark| {
             mark.summary.len()
                 + super::words::kept(history, covered)
@@ -177,7 +187,7 @@ impl<'a> Sizes<'a> {
                     .map(|words| words.len())
                     .sum::<usize>()
         });
-        Self { rows, marks, summary_bytes }
+        Self { rows, marks, left_out, summary_bytes }
     }
 
     fn steps_since_mark(&self) -> usize {
@@ -209,7 +219,14 @@ impl<'a> Sizes<'a> {
 
     fn bytes(&self, row: &MessageRow) -> usize {
         let pruned = row.seq <= self.marks.pruned_through;
-        row.content.iter().map(|stored| size(stored, pruned)).sum()
+        let parts = row.content.iter().enumerate();
+        parts.map(|(at, stored)| self.size(row, (at, stored), pruned)).sum()
+    }
+
+    /// About how many bytes of the prompt a part takes.
+    fn size(&self, row: &MessageRow, (at, stored): (usize, &StoredPart), pruned: bool) -> usize {
+        let pruned = pruned || self.left_out.why(row.seq, at).is_some();
+        size(stored, pruned)
     }
 
     /// The mark that leaves old outputs out, if that is enough.
@@ -224,8 +241,8 @@ impl<'a> Sizes<'a> {
             .iter()
             .filter(|row| row.seq > self.marks.pruned_through && row.seq <= through_seq);
         let saved: usize = rows
-            .flat_map(|row| &row.content)
-            .map(|stored| size(stored, false) - size(stored, true))
+            .flat_map(|row| row.content.iter().enumerate().map(move |part| (row, part)))
+            .map(|(row, part)| self.size(row, part, false) - self.size(row, part, true))
             .sum();
         let tokens_after = total.saturating_sub(tokens(saved));
         let enough = match need {
@@ -277,6 +294,10 @@ fn size(stored: &StoredPart, pruned: bool) -> usize {
         (None, Part::ToolResult { result, .. }) => {
             crate::chat::history::result_bytes(result).min(crate::chat::history::RESULT_SHOWN_BYTES)
         }
+        (None, Part::File { .. }) if pruned => files::STUB_BYTES,
+        (None, Part::File { file }) => usize::try_from(files::tokens(file) * BYTES_PER_TOKEN)
+            .unwrap_or(usize::MAX)
+            .max(files::STUB_BYTES),
         (None, Part::Reasoning { .. } | Part::Notice { .. } | Part::Compaction { .. }) => return 0,
     };
     let is_stub =

@@ -10,7 +10,7 @@ use crate::chat::content::{Role, Usage};
 use crate::chat::context::summary;
 use crate::chat::history::{Reader, messages};
 
-const READER: Reader<'_> = Reader { kind: "anthropic", context_limit: None };
+const READER: Reader<'_> = Reader { kind: "anthropic", model: "m", context_limit: None };
 
 /// A history that grows by whole steps.
 #[derive(Default)]
@@ -47,7 +47,7 @@ impl Chat {
     /// One step with one output of so many bytes; counted by the provider or not.
     fn step(&mut self, bytes: usize, counted: bool) {
         let usage = counted.then(|| Usage {
-            input: Sizes::of(&self.0).context_tokens(0),
+            input: Sizes::of(&self.0, WINDOW).context_tokens(0),
             source: "provider".into(),
             ..Usage::default()
         });
@@ -88,7 +88,7 @@ impl Chat {
     }
 }
 
-const WINDOW: Window = Window { limit: Some(40_000), fixed: 1_000 };
+const WINDOW: Window = Window { limit: Some(40_000), fixed: 1_000, kind: "anthropic", model: "m" };
 
 #[test]
 fn nothing_is_done_under_the_threshold_or_without_a_window() {
@@ -157,7 +157,7 @@ fn after_a_refusal_there_is_one_compaction_and_then_a_clear_end() {
     for _ in 0..5 {
         chat.step(30_000, false);
     }
-    let unknown = Window { limit: None, fixed: 0 };
+    let unknown = Window { limit: None, fixed: 0, ..WINDOW };
     assert!(chat.make_room(Need::Exceeded, unknown), "there is something to leave out");
     assert_eq!(plan(&chat.0, Need::Exceeded, unknown), Plan::Stuck);
     let mut chat = Chat::default();
@@ -171,7 +171,7 @@ fn counts_that_cannot_be_trusted_are_replaced_by_an_estimate() {
     chat.say(&"word ".repeat(30_000));
     let usage = Usage { input: 7, source: "unknown".into(), ..Usage::default() };
     chat.push(Role::Assistant, vec![Part::Text { text: "x".into() }], Some(usage));
-    assert!(Sizes::of(&chat.0).context_tokens(0) > 30_000);
+    assert!(Sizes::of(&chat.0, WINDOW).context_tokens(0) > 30_000);
     let usage =
         Usage { input: u64::MAX, output: u64::MAX, source: "provider".into(), ..Usage::default() };
     assert_eq!(usage.total(), u64::MAX, "an overflow does not wrap");

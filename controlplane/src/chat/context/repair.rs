@@ -161,7 +161,11 @@ fn is_thinking(stored: &StoredPart) -> bool {
 
 /// What may stand in a person's message.
 fn is_said(stored: &StoredPart) -> bool {
-    matches!(&stored.part, Part::Text { text } if !text.trim().is_empty())
+    match &stored.part {
+        Part::Text { text } => !text.trim().is_empty(),
+        Part::File { .. } => true,
+        _ => false,
+    }
 }
 
 /// What may stand in a model's message.
@@ -171,7 +175,10 @@ fn is_the_models(stored: &StoredPart) -> bool {
         Part::ToolCall { .. } => true,
         // Thinking without its signature, and a remark that stands for no block, are of no use.
         Part::Reasoning { .. } | Part::Notice { .. } => stored.raw.is_some(),
-        Part::ToolResult { .. } | Part::Compaction { .. } | Part::AgentReport { .. } => false,
+        Part::File { .. }
+        | Part::ToolResult { .. }
+        | Part::Compaction { .. }
+        | Part::AgentReport { .. } => false,
     }
 }
 

@@ -63,6 +63,7 @@ fn body(kind: &str, messages: &[PromptMessage]) -> Value {
         max_output_tokens: 1,
         options: Default::default(),
         cache_key: "k".into(),
+        files: Default::default(),
     };
     serde_json::from_slice(&wire_body(kind, &prompt)).unwrap()
 }

@@ -23,6 +23,9 @@ pub fn faults(dialect: Dialect, body: &Value) -> Vec<String> {
     found.faults
 }
 
+/// Images that every provider knows.
+const IMAGES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
+
 #[derive(Default)]
 struct Found {
     faults: Vec<String>,
@@ -89,6 +92,19 @@ impl Found {
                 self.call(at, &id);
                 open.push(id);
             }
+            "image" | "document" => {
+                self.check(role == "user", || format!("message {at}: a file of the model"));
+                let source = &block["source"];
+                let types: &[&str] = match text(block, "type").as_str() {
+                    "image" => IMAGES,
+                    _ => &["application/pdf"],
+                };
+                let media_type = text(source, "media_type");
+                let whole = types.contains(&media_type.as_str())
+                    && source["type"] == "base64"
+                    && !text(source, "data").is_empty();
+                self.check(whole, || format!("message {at}: a file of `{media_type}`"));
+            }
             "thinking" => {
                 let signed = !text(block, "signature").is_empty();
                 self.check(signed && role == "assistant", || {
@@ -107,6 +123,12 @@ impl Found {
         for (at, message) in messages.iter().enumerate() {
             let role = message["role"].as_str().unwrap_or("");
             let content = text(message, "content");
+            let blocks = message["content"].as_array().map_or(&[][..], Vec::as_slice);
+            for block in blocks {
+                self.check(role == "user" && is_whole(block), || {
+                    format!("message {at}: a block of `{}`", text(block, "type"))
+                });
+            }
             if role == "tool" {
                 let id = text(message, "tool_call_id");
                 let expected = open.pop_front();
@@ -129,7 +151,7 @@ impl Found {
                 }
                 _ => self.faults.push(format!("message {at}: the role `{role}`")),
             }
-            let empty = content.trim().is_empty() && calls.is_empty();
+            let empty = content.trim().is_empty() && calls.is_empty() && blocks.is_empty();
             self.check(!empty, || format!("message {at} is empty"));
             for call in calls {
                 let id = text(call, "id");
@@ -143,6 +165,25 @@ impl Found {
             last = role;
         }
         self.check(open.is_empty(), || format!("calls without results: {open:?}"));
+    }
+}
+
+/// Whether Chat Completions take this block of a person's message.
+fn is_whole(block: &Value) -> bool {
+    match text(block, "type").as_str() {
+        "text" => !text(block, "text").trim().is_empty(),
+        "image_url" => {
+            let url = text(&block["image_url"], "url");
+            let of = |kind: &&str| url.starts_with(&format!("data:{kind};base64,"));
+            IMAGES.iter().any(of) && !url.ends_with(',')
+        }
+        "file" => {
+            let data = text(&block["file"], "file_data");
+            let data = data.strip_prefix("data:application/pdf;base64,");
+            !text(&block["file"], "filename").is_empty()
+                && data.is_some_and(|data| !data.is_empty())
+        }
+        _ => false,
     }
 }
 

@@ -224,6 +224,18 @@ pub enum Refusal {
     /// No such message in the branch that is shown.
     #[error("there is no such message in this branch of the chat")]
     MessageNotFound,
+    /// A message names a file that is not the chat's, or is gone.
+    #[error("there is no such attachment in this chat; it may have been removed")]
+    AttachmentNotFound,
+    /// The chat has as many files as it may.
+    #[error("the chat has {max} attachments already")]
+    TooManyAttachments {
+        /// The limit.
+        max: u32,
+    },
+    /// A message names the file.
+    #[error("a message names this attachment: it goes with the chat")]
+    AttachmentSent,
     /// Only what a user said can be edited.
     #[error("only a user's message can be edited")]
     NotUserMessage,
@@ -279,6 +291,9 @@ impl Refusal {
             Self::QueuedNotFound => "queued_message_not_found",
             Self::MessageNotFound => "message_not_found",
             Self::NotUserMessage => "message_not_editable",
+            Self::AttachmentNotFound => "attachment_not_found",
+            Self::TooManyAttachments { .. } => "too_many_attachments",
+            Self::AttachmentSent => "in_use",
             Self::ActionNotFound => "action_not_found",
             Self::ActionResolved => "action_resolved",
             Self::ActionMismatch => "action_mismatch",

@@ -3,7 +3,7 @@
 use crate::chat::content::{Part, Role, StoredPart};
 use crate::chat::context::marks::{is_said, is_step};
 use crate::chat::ports::ModelChoice;
-use crate::llm::{Prompt, PromptMessage};
+use crate::llm::{Files, Prompt, PromptMessage};
 use crate::store::chats::{MessageRow, NameDue, Names};
 
 /// Characters of what a person said and of what the model said that are shown.
@@ -67,6 +67,7 @@ pub(super) fn prompt(
         max_output_tokens: choice.max_output_tokens.min(OUTPUT_TOKENS),
         options,
         cache_key: format!("{}-names", due.chat_id),
+        files: Files::default(),
     }
 }
 

@@ -18,13 +18,14 @@ use super::checkpoint::Checkpoints;
 use super::generate::{PARK, answer};
 use super::{Leave, Runner, effort};
 use crate::chat::content::{Part, Role, StoredPart, Usage};
+use crate::chat::context::files::note;
 use crate::chat::context::marks::is_said;
 use crate::chat::event::PreviewKind;
 use crate::chat::history::{self, Reader};
 use crate::chat::hub::{EpisodeWriter, Piece};
 use crate::chat::machine::ToolAnswer;
 use crate::chat::ports::ModelChoice;
-use crate::llm::{Event, Prompt, PromptMessage};
+use crate::llm::{Event, Files, Prompt, PromptMessage};
 use crate::store::chats::OperationRow;
 use crate::tools::ToolOutcome;
 use crate::tools::advisor::ADVISOR;
@@ -172,7 +173,7 @@ impl Runner {
     }
 
     fn advisor_prompt(&self, choice: &ModelChoice, row: &OperationRow) -> Prompt {
-        let reader = Reader { kind: "advisor", context_limit: choice.context_limit };
+        let reader = Reader { kind: "advisor", model: "", context_limit: choice.context_limit };
         let conversation = flattened(&history::messages(&self.history, reader));
         let question = row.args["question"].as_str().unwrap_or_default();
         let text = format!(
@@ -190,6 +191,7 @@ impl Runner {
             max_output_tokens: choice.max_output_tokens.min(OUTPUT_TOKENS),
             options: effort::options(choice, self.chat.effort),
             cache_key: format!("{}-advisor", self.id),
+            files: Files::default(),
         }
     }
 
@@ -231,6 +233,7 @@ fn flattened(messages: &[PromptMessage]) -> String {
 fn plain(stored: &StoredPart) -> Option<String> {
     match &stored.part {
         Part::Text { text } => Some(text.clone()),
+        Part::File { file } => Some(note(file)),
         Part::ToolCall { name, args, .. } => Some(format!("calls {name} {args}")),
         Part::ToolResult { name, result, .. } => Some(format!("{name} answers {result}")),
         _ => None,

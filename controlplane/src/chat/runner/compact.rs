@@ -36,7 +36,13 @@ impl Runner {
             tool.name.len() + tool.description.len() + history::result_bytes(&tool.schema)
         });
         let fixed = (prompt.system.len() + tools.sum::<usize>()) as u64 / BYTES_PER_TOKEN;
-        plan(&self.history, self.need, Window { limit: choice.context_limit, fixed })
+        let window = Window {
+            limit: choice.context_limit,
+            fixed,
+            kind: choice.provider.kind(),
+            model: &choice.model,
+        };
+        plan(&self.history, self.need, window)
     }
 
     /// Makes room as planned. The chat is decided anew afterwards.
@@ -134,7 +140,8 @@ impl Runner {
             None => prompt.messages,
             Some(tokens) => {
                 let kind = choice.provider.kind();
-                let reader = Reader { kind, context_limit: choice.context_limit };
+                let reader =
+                    Reader { kind, model: &choice.model, context_limit: choice.context_limit };
                 summary::cut(history::messages_pruned(&self.history, reader), tokens)
             }
         };
@@ -147,7 +154,7 @@ impl Runner {
     }
 
     /// Commits the mark as a message of its own.
-    async fn keep(&mut self, mark: Compaction, said: AssistantMessage) -> Flow {
+    pub(super) async fn keep(&mut self, mark: Compaction, said: AssistantMessage) -> Flow {
         let (method, before, after) = (mark.method, mark.tokens_before, mark.tokens_after);
         let message = AssistantMessage { content: vec![Part::Compaction { mark }.into()], ..said };
         shared::fault::pass("w0 compaction").await;

@@ -12,7 +12,7 @@
 //! anything else ────────────────► rest
 //! ```
 
-use crate::chat::content::{Part, Role};
+use crate::chat::content::{CompactionMethod, Part, Role};
 use crate::chat::context::is_compactable;
 use crate::chat::context::marks::{is_report, is_said, mark, request};
 use crate::chat::edit_check::checks_in_turn;
@@ -81,8 +81,9 @@ fn last_word(history: &[MessageRow]) -> (Option<&MessageRow>, bool) {
     let mut asked = false;
     let mut compacted = false;
     for row in history.iter().rev().filter(|row| !row.removed) {
-        if mark(row).is_some() {
-            compacted = true;
+        if let Some(mark) = mark(row) {
+            // A refused file is no answer to a wish.
+            compacted |= mark.method != CompactionMethod::Files;
         } else if request(row).is_some() {
             asked |= !compacted;
         } else {
@@ -111,7 +112,7 @@ fn has_calls(row: &MessageRow) -> bool {
 mod tests {
     use super::super::limits::STEPS_MAX;
     use super::*;
-    use crate::chat::content::{Compaction, CompactionMethod, CompactionReason};
+    use crate::chat::content::{Compaction, CompactionReason};
     use crate::chat::context::marks::COMPACT_REQUEST;
     use crate::chat::machine::RetryState;
     use crate::store::chats::TitleSource;

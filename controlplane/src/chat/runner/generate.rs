@@ -24,7 +24,7 @@ use crate::chat::machine::{AssistantMessage, RetryState};
 use crate::chat::ports::ModelChoice;
 use crate::chat::price::cost_micros;
 use crate::llm::{
-    Event, EventStream, FinishReason, Prompt, ProviderError, ProviderErrorKind, ToolSpec,
+    Event, EventStream, Files, FinishReason, Prompt, ProviderError, ProviderErrorKind, ToolSpec,
     is_another_model,
 };
 use crate::store::SpanKind;
@@ -73,6 +73,10 @@ impl Runner {
             }
         };
         let prompt = self.prompt(&choice);
+        let Some(prompt) = self.with_files(prompt).await? else {
+            self.preview = None;
+            return Ok(());
+        };
         let plan = self.plan(&choice, &prompt);
         if plan != Plan::Go {
             return self.make_room(&choice, prompt, plan, writer).await;
@@ -111,7 +115,11 @@ impl Runner {
     }
 
     fn prompt(&self, choice: &ModelChoice) -> Prompt {
-        let reader = Reader { kind: choice.provider.kind(), context_limit: choice.context_limit };
+        let reader = Reader {
+            kind: choice.provider.kind(),
+            model: &choice.model,
+            context_limit: choice.context_limit,
+        };
         let has_workspace = self.chat.workspace_id.is_some();
         Prompt {
             model: choice.model.clone(),
@@ -122,6 +130,7 @@ impl Runner {
             max_output_tokens: choice.max_output_tokens,
             options: effort::options(choice, self.chat.effort),
             cache_key: self.id.to_string(),
+            files: Files::default(),
         }
     }
 
@@ -217,6 +226,10 @@ impl Runner {
             self.need = Need::Exceeded;
             self.preview = None;
             return Ok(());
+        }
+        if self.refuses_files(&error) {
+            self.preview = None;
+            return self.leave_files_out().await;
         }
         if self.fell_back(&choice.model, error.kind, &view).await? {
             return Ok(());

@@ -30,6 +30,7 @@ mod decide;
 mod effort;
 mod failure;
 mod fallback;
+mod files;
 mod generate;
 mod intent;
 mod interrupt;
@@ -57,10 +58,11 @@ use super::machine::AssistantMessage;
 use super::naming::NamerHandle;
 use super::ports::{Models, ToolRunner};
 use super::trace::Recorder;
-use crate::store::StoreError;
+use crate::llm::Files;
 use crate::store::chats::{
     Acquired, ChatRow, ChatStore, Finished, MessageRow, OperationRow, WorkerFence,
 };
+use crate::store::{AttachmentStore, StoreError};
 use crate::tools::{AdvisorTool, AgentTools};
 use decide::Next;
 pub(super) use failure::internal as internal_error;
@@ -76,6 +78,7 @@ const OUTRUN_PAUSE: Duration = Duration::from_millis(500);
 /// What every runner of a replica shares.
 pub(super) struct Shared {
     pub(super) store: ChatStore,
+    pub(super) attachments: AttachmentStore,
     pub(super) hub: Hub,
     pub(super) hints: Hints,
     pub(super) models: Arc<dyn Models>,
@@ -106,6 +109,8 @@ pub(super) struct Runner {
     partial: Option<AssistantMessage>,
     /// Why the history may have to be made shorter before the next model call.
     need: Need,
+    /// The bytes of the files that the last prompt showed.
+    files: Files,
     /// The spans that are open.
     tracing: Tracing,
     /// Keeps the preview open until what it shows is a message.
@@ -161,6 +166,7 @@ impl Runner {
             attempt_begun,
             partial: None,
             need: Need::Room,
+            files: Files::default(),
             tracing: Tracing::default(),
             preview: None,
             has_asked: false,

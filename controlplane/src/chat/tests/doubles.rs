@@ -53,6 +53,8 @@ pub(super) enum Act {
     Cut,
     /// The stream fails.
     Fail(ProviderErrorKind),
+    /// The stream fails, and the provider says this.
+    Refuse(ProviderErrorKind, &'static str),
     /// The runner's task panics.
     Panic,
 }
@@ -242,6 +244,9 @@ fn play(acts: Vec<Act>, gates: &Gates) -> Result<EventStream, ProviderError> {
     if let Some(Act::Fail(kind)) = acts.first() {
         return Err(failure(*kind));
     }
+    if let Some(Act::Refuse(kind, message)) = acts.first() {
+        return Err(ProviderError { message: (*message).into(), ..failure(*kind) });
+    }
     let play = Play { acts: acts.into(), events: VecDeque::new(), index: 0, gates: gates.clone() };
     Ok(unfold(play, Play::next).boxed())
 }
@@ -266,6 +271,10 @@ impl Play {
                 Act::Gate(name) => self.gates.clone().wait(name).await,
                 Act::Cut => return None,
                 Act::Fail(kind) => return Some((Err(failure(kind)), self)),
+                Act::Refuse(kind, message) => {
+                    let error = ProviderError { message: message.into(), ..failure(kind) };
+                    return Some((Err(error), self));
+                }
                 Act::Panic => panic!("the script wants it"),
             }
             if self.acts.is_empty() {

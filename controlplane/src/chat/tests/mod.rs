@@ -11,6 +11,7 @@ mod doubles;
 mod edit_checks;
 mod edits;
 mod fallbacks;
+mod files;
 mod interrupts;
 mod leases;
 mod names;
@@ -179,6 +180,7 @@ fn line(row: &MessageRow) -> String {
             Part::ToolResult { tool_call_id, is_error: true, .. } => format!("{tool_call_id}!"),
             Part::ToolResult { tool_call_id, result, .. } => format!("{tool_call_id}={result}"),
             Part::Notice { code, .. } => format!("[{code}]"),
+            Part::File { file } => format!("file {}", file.name),
             Part::AgentReport { title, outcome, text, .. } => {
                 format!("<{title} {}: {text}>", outcome.as_str())
             }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::Shape;
 use crate::chat::context::summary;
 use crate::chat::history::{Reader, messages, messages_pruned};
-use crate::llm::{Prompt, ToolSpec, redact, wire_body};
+use crate::llm::{Files, Prompt, ToolSpec, redact, wire_body};
 use crate::store::chats::MessageRow;
 
 /// What an attempt's span says of its prompt.
@@ -62,7 +62,7 @@ pub fn rebuild(
     let head: Head = serde_json::from_str(head).ok()?;
     let rows: Vec<MessageRow> =
         history.iter().filter(|row| row.seq <= sent.through_seq).cloned().collect();
-    let reader = Reader { kind: &sent.kind, context_limit: sent.context_limit };
+    let reader = Reader { kind: &sent.kind, model: &head.model, context_limit: sent.context_limit };
     let messages = match sent.cut_to {
         None => messages(&rows, reader),
         Some(tokens) => summary::cut(messages_pruned(&rows, reader), tokens),
@@ -81,6 +81,8 @@ pub fn rebuild(
         max_output_tokens: head.max_output_tokens,
         options: head.options,
         cache_key,
+        // Their bytes are not looked at: the request names them.
+        files: Files::default(),
     };
     let exact = Shape::of(&prompt).digest() == sent.digest;
     let mut body = serde_json::from_slice(&wire_body(&sent.kind, &prompt)).ok()?;

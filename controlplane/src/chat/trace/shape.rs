@@ -5,6 +5,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
+use crate::chat::content::{Part, StoredPart};
 use crate::llm::Prompt;
 
 /// A prompt's parts by size and hash, in the order in which providers cache them.
@@ -22,6 +23,8 @@ pub struct Shape {
 struct Piece {
     bytes: usize,
     hash: blake3::Hash,
+    /// Attached files that are shown in it.
+    files: usize,
 }
 
 /// Why a provider cannot have all of the former prompt in its cache.
@@ -39,6 +42,8 @@ pub enum Break {
     System,
     /// A message differs: the history was made shorter, or another branch is shown.
     Messages,
+    /// Attached files are left out that were shown.
+    Files,
 }
 
 impl Break {
@@ -52,6 +57,7 @@ impl Break {
             Self::Tools => "tools_changed",
             Self::System => "system_changed",
             Self::Messages => "messages_changed",
+            Self::Files => "files_left_out",
         }
     }
 }
@@ -98,7 +104,7 @@ impl Shape {
             write(&mut measure);
             let hash = measure.hasher.finalize();
             digest.update(hash.as_bytes());
-            Piece { bytes: measure.bytes, hash }
+            Piece { bytes: measure.bytes, hash, files: 0 }
         };
         let tools = piece(&|to| {
             for tool in &prompt.tools {
@@ -109,7 +115,10 @@ impl Shape {
         let messages = prompt
             .messages
             .iter()
-            .map(|message| piece(&|to| to.json(&(message.role, &message.parts))))
+            .map(|message| {
+                let piece = piece(&|to| to.json(&(message.role, &message.parts)));
+                Piece { files: message.parts.iter().filter(|part| is_file(part)).count(), ..piece }
+            })
             .collect();
         piece(&|to| to.json(&(&prompt.ask, &prompt.model)));
         Self { model: prompt.model.clone(), tools, system, messages, digest: digest.finalize() }
@@ -169,9 +178,18 @@ impl Shape {
         }
         let pairs = self.messages.iter().zip(&former.messages);
         let same = pairs.take_while(|(now, before)| now == before).count();
-        let reason = if same == former.messages.len() { Break::Whole } else { Break::Messages };
+        let differing = self.messages.get(same).zip(former.messages.get(same));
+        let reason = match differing {
+            _ if same == former.messages.len() => Break::Whole,
+            Some((now, before)) if now.files < before.files => Break::Files,
+            _ => Break::Messages,
+        };
         (reason, 2 + same)
     }
+}
+
+fn is_file(stored: &StoredPart) -> bool {
+    matches!(stored.part, Part::File { .. })
 }
 
 /// Counts and hashes what is written, and keeps nothing of it.
@@ -205,7 +223,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::chat::content::{Part, Role};
+    use crate::chat::content::Role;
     use crate::llm::{PromptMessage, ToolSpec};
 
     fn prompt(texts: &[&str]) -> Prompt {
@@ -227,6 +245,7 @@ mod tests {
             max_output_tokens: 1,
             options: Default::default(),
             cache_key: "k".into(),
+            files: Default::default(),
         }
     }
 
@@ -251,6 +270,29 @@ mod tests {
             "model_changed"
         );
         assert_eq!(Shape::of(&before).after(None)["break_reason"], "first");
+    }
+
+    #[test]
+    fn a_file_that_is_left_out_is_a_reason_of_its_own() {
+        let with = |part: Part| {
+            let mut prompt = prompt(&["a", "b"]);
+            prompt.messages[0].parts.push(part.into());
+            prompt
+        };
+        let file = crate::chat::content::FileRef {
+            attachment_id: "att_01J9ZQ4Y3M8T6V5W2X1R0P7N6K".parse().unwrap(),
+            name: "a.png".into(),
+            media_type: "image/png".into(),
+            size: 1,
+            hash: "h".into(),
+            width: Some(1),
+            height: Some(1),
+        };
+        let shown = with(Part::File { file });
+        let stub = with(Part::Text { text: "not shown".into() });
+        assert_eq!(reason(&stub, &shown), "files_left_out");
+        assert_eq!(reason(&shown, &stub), "messages_changed");
+        assert_eq!(reason(&shown, &shown), "none");
     }
 
     #[test]

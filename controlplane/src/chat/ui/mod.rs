@@ -188,6 +188,7 @@ impl UiProjection {
             Part::Notice { code, text } => {
                 out.push(transient("notice", &json!({"code": code, "text": text})));
             }
+            Part::File { file } => out.push(transient("file", &json!(file))),
             Part::AgentReport { .. } => out.push(transient("agent-report", &json!(part))),
             Part::Compaction { mark } => out.push(transient("compaction", &json!({"mark": mark}))),
         }

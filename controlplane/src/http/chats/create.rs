@@ -68,7 +68,7 @@ pub async fn create_chat(
     if let Some(id) = earlier.made.as_deref().and_then(|made| made.parse().ok()) {
         return begun_before(&app, caller.user_id, id).await;
     }
-    let content = parts(body.content)?;
+    let content = parts(&app, (caller.user_id, None), body.content).await?;
     check_model(&app, body.model_id).await?;
     if body.model_id.is_none() && app.store.models.default_model().await?.is_none() {
         return Err(Problem::new(Code::NoModel, "no model is set up")

@@ -49,7 +49,7 @@ pub async fn edit_message(
     Path((id, message)): Path<(ChatId, MessageId)>,
     Json(body): Json<EditBody>,
 ) -> Result<axum::Json<MessageView>, Problem> {
-    let content = parts(body.content)?;
+    let content = parts(&app, (caller.user_id, Some(id)), body.content).await?;
     check_model(&app, body.model_id).await?;
     let effort = body.effort.map(EffortBody::effort);
     let rewording = Rewording { content, model_id: body.model_id, effort };

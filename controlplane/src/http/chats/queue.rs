@@ -69,7 +69,10 @@ pub async fn edit_queued(
     check_model(&app, body.model_id).await?;
     let (model_id, effort) = (body.model_id, body.effort.map(EffortBody::effort));
     let rewording = match body.content {
-        Some(content) => Some(Rewording { content: parts(content)?, model_id, effort }),
+        Some(content) => {
+            let content = parts(&app, (caller.user_id, Some(id)), content).await?;
+            Some(Rewording { content, model_id, effort })
+        }
         None if model_id.is_some() || effort.is_some() || body.position.is_none() => {
             let detail = "this field is required, unless the message is only moved";
             return Err(Problem::of_field(Code::MissingField, "/content", detail));

@@ -65,7 +65,7 @@ pub async fn send_message(
     earlier: Earlier,
     Json(body): Json<MessageBody>,
 ) -> Result<Response, Problem> {
-    let content = parts(body.content)?;
+    let content = parts(&app, (caller.user_id, Some(id)), body.content).await?;
     if let Some(made) = earlier.made {
         return sent_before(&app, (caller.user_id, id), &made, content, body.model_id).await;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
-use shared::ids::{MessageId, ModelId, ProviderId, WorkspaceId};
+use shared::ids::{AttachmentId, MessageId, ModelId, ProviderId, WorkspaceId};
 
 use super::{At, FromJson};
 use crate::http::code::Code;
@@ -72,7 +72,7 @@ macro_rules! ids {
         }
     )*};
 }
-ids!(MessageId, ModelId, ProviderId, WorkspaceId);
+ids!(AttachmentId, MessageId, ModelId, ProviderId, WorkspaceId);
 
 impl FromJson for Value {
     fn from_json(value: Value, _: &mut At) -> Option<Self> {

@@ -8,9 +8,10 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::chat::content::{Part, Role, StoredPart};
+use crate::chat::content::{FileRef, Part, Role, StoredPart};
 use crate::llm::Prompt;
 use crate::llm::calls::{notice_text, result_text, wire_arguments, wire_id, wire_name};
+use crate::llm::files::{Files, Shown, shown};
 
 /// Fields that options may not replace.
 const OURS: &[&str] = &["model", "messages", "system", "tools", "stream"];
@@ -98,7 +99,8 @@ fn messages(prompt: &Prompt) -> Vec<Message<'_>> {
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
         };
-        let mut content: Vec<Block<'_>> = message.parts.iter().filter_map(block).collect();
+        let mut content: Vec<Block<'_>> =
+            message.parts.iter().filter_map(|part| block(part, &prompt.files)).collect();
         if content.is_empty() {
             continue;
         }
@@ -130,7 +132,7 @@ fn mark(messages: &mut [Message<'_>]) {
     }
 }
 
-fn block(part: &StoredPart) -> Option<Block<'_>> {
+fn block<'a>(part: &'a StoredPart, files: &Files) -> Option<Block<'a>> {
     if let Some(raw) = &part.raw {
         return Some(Block::Raw(raw));
     }
@@ -138,6 +140,7 @@ fn block(part: &StoredPart) -> Option<Block<'_>> {
         // The provider refuses text without a visible character.
         Part::Text { text } if text.trim().is_empty() => return None,
         Part::Text { text } => json!({ "type": "text", "text": text }),
+        Part::File { file } => file_block(file, files),
         // Thinking without its signature is refused; another provider's thinking has none.
         // Reports come as text from the history.
         Part::Reasoning { .. } | Part::Compaction { .. } | Part::AgentReport { .. } => {
@@ -159,4 +162,16 @@ fn block(part: &StoredPart) -> Option<Block<'_>> {
             json!({ "type": "text", "text": notice_text(notice)? })
         }
     }))
+}
+
+fn file_block(file: &FileRef, files: &Files) -> Value {
+    let source =
+        |data: String| json!({ "type": "base64", "media_type": file.media_type, "data": data });
+    match shown(file, files) {
+        Shown::Text(text) => json!({ "type": "text", "text": text }),
+        Shown::Image { data } => json!({ "type": "image", "source": source(data) }),
+        Shown::Pdf { data } => {
+            json!({ "type": "document", "source": source(data), "title": file.name })
+        }
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::chat::content::{Part, Role, StoredPart};
 use crate::llm::calls::{notice_text, result_text, wire_arguments, wire_id, wire_name};
+use crate::llm::files::{Files, Shown, shown};
 use crate::llm::registry::ProviderKind;
 use crate::llm::{Prompt, PromptMessage};
 
@@ -143,7 +144,7 @@ fn messages(prompt: &Prompt) -> Vec<Message<'_>> {
     let turn = prompt.messages.iter().rposition(|message| message.role == Role::User);
     for (place, message) in prompt.messages.iter().enumerate() {
         match message.role {
-            Role::User => user(&prose(&message.parts), &mut messages),
+            Role::User => user(said(message, &prompt.files), &mut messages),
             Role::Tool => messages.extend(message.parts.iter().filter_map(result)),
             Role::Assistant => {
                 let in_turn = turn.is_none_or(|turn| place > turn);
@@ -151,23 +152,103 @@ fn messages(prompt: &Prompt) -> Vec<Message<'_>> {
             }
         }
     }
-    user(prompt.ask.as_deref().unwrap_or_default(), &mut messages);
+    let ask = prompt.ask.as_deref().unwrap_or_default();
+    user(Content::of(ask), &mut messages);
     messages
 }
 
+/// What a person says: words alone are one text, with files they are a list of blocks.
+#[derive(Default)]
+struct Content {
+    text: String,
+    /// Everything before `text`, if there is more than words.
+    blocks: Vec<Value>,
+}
+
+impl Content {
+    fn of(text: &str) -> Self {
+        Self { text: text.to_owned(), blocks: Vec::new() }
+    }
+
+    fn say(&mut self, text: &str) {
+        if !self.text.is_empty() {
+            self.text.push_str("\n\n");
+        }
+        self.text.push_str(text);
+    }
+
+    fn show(&mut self, block: Value) {
+        self.end_text();
+        self.blocks.push(block);
+    }
+
+    fn end_text(&mut self) {
+        if !self.text.is_empty() {
+            let text = std::mem::take(&mut self.text);
+            self.blocks.push(json!({ "type": "text", "text": text }));
+        }
+    }
+
+    fn value(mut self) -> Value {
+        if self.blocks.is_empty() {
+            return Value::String(self.text);
+        }
+        self.end_text();
+        Value::Array(self.blocks)
+    }
+}
+
+fn said(message: &PromptMessage, files: &Files) -> Content {
+    let mut content = Content::default();
+    for part in &message.parts {
+        match &part.part {
+            Part::Text { text } if !text.is_empty() => content.say(text),
+            Part::File { file } => match shown(file, files) {
+                Shown::Text(text) => content.say(&text),
+                Shown::Image { data } => {
+                    let url = format!("data:{};base64,{data}", file.media_type);
+                    content.show(json!({ "type": "image_url", "image_url": { "url": url } }));
+                }
+                Shown::Pdf { data } => {
+                    let data = format!("data:{};base64,{data}", file.media_type);
+                    let file = json!({ "filename": file.name, "file_data": data });
+                    content.show(json!({ "type": "file", "file": file }));
+                }
+            },
+            notice @ Part::Notice { .. } => {
+                notice_text(notice).iter().for_each(|text| content.say(text));
+            }
+            _ => {}
+        }
+    }
+    content
+}
+
 /// Several user messages in a row are joined: some chat templates demand that turns alternate.
-fn user(text: &str, messages: &mut Vec<Message<'_>>) {
-    if text.is_empty() {
+fn user(said: Content, messages: &mut Vec<Message<'_>>) {
+    if said.text.is_empty() && said.blocks.is_empty() {
         return;
     }
     if let Some(Message::Made(last)) = messages.last_mut()
         && last["role"] == "user"
-        && let Some(former) = last["content"].as_str()
     {
-        last["content"] = Value::String(format!("{former}\n\n{text}"));
+        let joined = match (last["content"].take(), said.value()) {
+            (Value::String(former), Value::String(text)) => {
+                Value::String(format!("{former}\n\n{text}"))
+            }
+            (former, said) => Value::Array([blocks(former), blocks(said)].concat()),
+        };
+        last["content"] = joined;
         return;
     }
-    messages.push(Message::Made(json!({ "role": "user", "content": text })));
+    messages.push(Message::Made(json!({ "role": "user", "content": said.value() })));
+}
+
+fn blocks(content: Value) -> Vec<Value> {
+    match content {
+        Value::Array(blocks) => blocks,
+        text => vec![json!({ "type": "text", "text": text })],
+    }
 }
 
 fn prose(parts: &[StoredPart]) -> String {

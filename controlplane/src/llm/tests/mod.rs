@@ -1,6 +1,7 @@
 //! Cassettes: answers as providers stream them, played whole, in pieces, and cut.
 
 mod bad_input;
+mod files;
 mod server;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub(super) fn prompt(messages: Vec<PromptMessage>) -> Prompt {
         max_output_tokens: 1_000,
         options: Map::new(),
         cache_key: "chat_1".to_owned(),
+        files: Default::default(),
     }
 }
 

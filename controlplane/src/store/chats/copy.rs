@@ -11,6 +11,7 @@ use super::rows::ChatRow;
 use super::user::INSERT;
 use crate::chat::content::{Part, Role};
 use crate::chat::machine::{Event, Refusal};
+use crate::store::attachments;
 use crate::store::db::{in_write_tx, on_pool};
 use crate::store::error::StoreError;
 use crate::store::text::{clean, json};
@@ -57,7 +58,8 @@ impl ChatStore {
             let mut held = Held::born(tx, &self.base, chat, now_ms);
             held.chat.effort = original.effort;
             held.apply(Event::Copy, None).await?;
-            for row in wanted {
+            for mut row in wanted {
+                attachments::copy(held.tx, &self.base, id, &mut row.content, now_ms).await?;
                 let saying = Saying {
                     content: row.content,
                     raw_kind: row.raw_kind,

@@ -6,6 +6,7 @@ use super::entries::QueuedRow;
 use super::guard::Held;
 use crate::chat::content::Effort;
 use crate::chat::machine::{Queued, UserMessage};
+use crate::store::attachments;
 use crate::store::db::on_pool;
 use crate::store::error::StoreError;
 use crate::store::row::Columns;
@@ -80,6 +81,13 @@ impl Held<'_> {
             row.as_ref().map(QueuedRow::read).transpose()?
         });
         Ok(found.map(|queued| Queued { steer: queued.steer }))
+    }
+
+    /// Takes the files that a person's message names, so that they stay; see
+    /// [`attachments::send`].
+    pub(super) async fn attach(&mut self, message: &UserMessage) -> Result<(), StoreError> {
+        let place = (self.chat.id, self.chat.owner_id);
+        attachments::send(self.tx, place, &message.content, self.now_ms).await
     }
 
     pub(super) async fn enqueue(

@@ -56,6 +56,7 @@ impl ChatStore {
                 ChatRow::read(&row)?
             });
             let mut held = Held::born(tx, &self.base, chat, now_ms);
+            held.attach(&new.message).await?;
             held.apply(Event::Create(new.message.clone()), None).await?;
             claim(&mut held, new.claim).await?;
             held.save().await?;
@@ -72,6 +73,7 @@ impl ChatStore {
     pub async fn send(&self, id: ChatId, send: &SendMessage) -> Result<Sent, StoreError> {
         in_write_tx!(&self.base.db, |tx| {
             let mut held = Held::take(tx, &self.base, id).await?;
+            held.attach(&send.message).await?;
             let event = Event::Send { message: send.message.clone(), busy: send.busy };
             held.apply(event, None).await?;
             claim(&mut held, send.claim).await?;
@@ -127,6 +129,7 @@ impl ChatStore {
         in_write_tx!(&self.base.db, |tx| {
             let mut held = Held::take(tx, &self.base, id).await?;
             let found = held.queued(item).await?;
+            held.attach(message).await?;
             let event = Event::EditQueued { id: item, found, message: message.clone() };
             held.apply(event, None).await?;
             held.save().await?;
@@ -163,6 +166,7 @@ impl ChatStore {
         in_write_tx!(&self.base.db, |tx| {
             let mut held = Held::take(tx, &self.base, id).await?;
             let found = held.target(message_id, false).await?;
+            held.attach(message).await?;
             let event = Event::EditMessage { id: message_id, found, message: message.clone() };
             held.apply(event, None).await?;
             claim_if_runnable(&mut held, claimant).await?;

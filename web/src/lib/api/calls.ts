@@ -45,11 +45,11 @@ export const api = {
 
   editQueued: (id: string, item: string, value: Body<"/api/v1/chats/{id}/queue/{item}", "patch">) =>
     body(client.PATCH("/api/v1/chats/{id}/queue/{item}", { ...path({ id, item }), body: value })),
-  editMessage: (id: string, message: string, text: string) =>
+  editMessage: (id: string, message: string, content: S.PartBody[]) =>
     body(
       client.PATCH("/api/v1/chats/{id}/messages/{message}", {
         ...path({ id, message }),
-        body: { content: [{ type: "text", text }] },
+        body: { content },
       }),
     ),
   variants: (id: string, message: string) =>

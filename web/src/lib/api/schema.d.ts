@@ -76,6 +76,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/attachments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Uploads a file for a chat that does not exist yet; the chat's first message names it. As for a
+         *     chat; at most 50 may wait.
+         */
+        post: operations["upload_waiting_attachment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/attachments/{attachment}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Removes a file that was uploaded and is in no chat yet. */
+        delete: operations["remove_waiting_attachment"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/bootstrap": {
         parameters: {
             query?: never;
@@ -208,6 +245,51 @@ export interface paths {
          */
         post: operations["archive_chat"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/attachments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The files of a chat, those that wait to be sent included. */
+        get: operations["list_attachments"];
+        put?: never;
+        /**
+         * Uploads a file to a chat: the body's raw bytes, at most 10 MiB. A message then names it with a
+         *     part `{"type": "file", "attachment_id": …}`.
+         * @description 201 with the file; 200 when the same bytes are there under the same name. What it is follows
+         *     from its bytes. `Content-Digest: sha-256=:…:` has it checked (400 `digest_mismatch`). 409
+         *     `too_many_attachments`: a chat takes 50. A file that no message names is removed after a day.
+         */
+        post: operations["upload_attachment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/chats/{id}/attachments/{attachment}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The bytes of a file. Images (PNG, JPEG, GIF, WebP) may be shown in a page; everything else is
+         *     saved. `ETag` is the SHA-256.
+         */
+        get: operations["download_attachment"];
+        put?: never;
+        post?: never;
+        /** Removes a file that no message names. 409 `in_use` when one does: it goes with the chat. */
+        delete: operations["remove_attachment"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1364,6 +1446,18 @@ export interface components {
             /** @description For a plan: its steps as they should be; none: as proposed. */
             steps?: string[] | null;
         };
+        /** @description A file that was uploaded. */
+        AttachmentView: components["schemas"]["FileRef"] & {
+            /** @description When it was uploaded. */
+            created_at: components["schemas"]["Timestamp"];
+            /** @description Whether a message names it: then it stays as long as its chat. */
+            sent: boolean;
+        };
+        /** @description The files of a chat. */
+        AttachmentsView: {
+            /** @description Oldest first; at most 50. */
+            items: components["schemas"]["AttachmentView"][];
+        };
         /**
          * @description How one has shown who one is.
          * @enum {string}
@@ -1689,12 +1783,12 @@ export interface components {
          * @description How a history is made shorter for the model.
          * @enum {string}
          */
-        CompactionMethod: "prune" | "summary";
+        CompactionMethod: "prune" | "summary" | "files";
         /**
          * @description Why a history is made shorter.
          * @enum {string}
          */
-        CompactionReason: "threshold" | "asked" | "exceeded";
+        CompactionReason: "threshold" | "asked" | "exceeded" | "refused";
         /**
          * @description What is decided.
          * @enum {string}
@@ -1861,6 +1955,32 @@ export interface components {
         FileMatchesView: components["schemas"]["PathView"] & {
             /** @description In order. */
             lines: components["schemas"]["MatchLineView"][];
+        };
+        /** @description An attached file as a message names it. The same bytes always have the same `hash`. */
+        FileRef: {
+            /** @description Under which its bytes are read, within the chat. */
+            attachment_id: string;
+            /** @description SHA-256 of the bytes, in hexadecimal. */
+            hash: string;
+            /**
+             * Format: int32
+             * @description Pixels; only of an image.
+             */
+            height?: number | null;
+            /** @description What the bytes are, whatever the name says. */
+            media_type: string;
+            /** @description Without folders, at most 200 characters. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            size: number;
+            /**
+             * Format: int32
+             * @description Pixels; only of an image.
+             */
+            width?: number | null;
         };
         /** @description A copy of a chat. */
         ForkBody: {
@@ -2528,7 +2648,10 @@ export interface components {
             text: string;
             /** @enum {string} */
             type: "reasoning";
-        } | {
+        } | (components["schemas"]["FileRef"] & {
+            /** @enum {string} */
+            type: "file";
+        }) | {
             /** @description Its arguments: an object, or the text as it came where it is not valid JSON. */
             args: Record<string, unknown>;
             /** @description The tool's name. */
@@ -2585,8 +2708,13 @@ export interface components {
         PartBody: {
             /** @description What is said. */
             text: string;
-            /** @description `text`. */
-            type: string;
+            /** @enum {string} */
+            type: "text";
+        } | {
+            /** @description Which. */
+            attachment_id: string;
+            /** @enum {string} */
+            type: "file";
         };
         /** @description A path from the workspace's root. */
         PathView: {
@@ -3703,6 +3831,79 @@ export interface operations {
             };
         };
     };
+    upload_waiting_attachment: {
+        parameters: {
+            query: {
+                /** @description The file's name */
+                name: string;
+            };
+            header?: {
+                "Content-Digest"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttachmentView"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttachmentView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    remove_waiting_attachment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                attachment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
     bootstrap: {
         parameters: {
             query?: never;
@@ -3981,6 +4182,149 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ChatView"];
                 };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    list_attachments: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttachmentsView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    upload_attachment: {
+        parameters: {
+            query: {
+                /** @description The file's name */
+                name: string;
+            };
+            header?: {
+                "Content-Digest"?: string | null;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttachmentView"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttachmentView"];
+                };
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    download_attachment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                attachment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Anything else: a problem with a stable `code` */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemView"];
+                };
+            };
+        };
+    };
+    remove_attachment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                attachment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Anything else: a problem with a stable `code` */
             default: {

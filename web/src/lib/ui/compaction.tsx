@@ -5,8 +5,8 @@ import { Markdown } from "./markdown/markdown";
 import { useExpanded } from "./tools/expanded";
 
 export interface CompactionMark {
-  method: "prune" | "summary";
-  reason: "threshold" | "asked" | "exceeded";
+  method: "prune" | "summary" | "files";
+  reason: "threshold" | "asked" | "exceeded" | "refused";
   tokens_before: number;
   tokens_after: number;
 }
@@ -30,7 +30,7 @@ export function CompactionRow({ id, mark, text }: CompactionRowProps) {
       </p>
     );
   }
-  const say = mark.method === "summary" ? t.chat.compacted : t.chat.pruned;
+  const say = { summary: t.chat.compacted, prune: t.chat.pruned, files: t.chat.filesLeftOut }[mark.method];
   const line = (
     <>
       <Icon name="archive" size={14} />

@@ -5,13 +5,14 @@ import { useState } from "react";
 import { api } from "../../lib/api/calls";
 import { useOnceKeys } from "../../lib/api/once";
 import { modelsQuery, workspacesQuery } from "../../lib/api/queries";
-import type { Mode, WorkspaceView } from "../../lib/api/types";
+import type { FilePart, Mode, WorkspaceView } from "../../lib/api/types";
 import { t } from "../../lib/text/en";
 import { useTitle } from "../../lib/ui/hooks";
 import { Icon } from "../../lib/ui/icon";
 import { load, save } from "../../lib/ui/local";
 import { ProblemNote } from "../../lib/ui/states";
 import { Composer } from "./composer";
+import { saying } from "./files/saying";
 import { ModePicker, modeOf } from "./mode-picker";
 import { ModelPicker } from "./model-picker";
 
@@ -33,11 +34,13 @@ export function NewChatPage() {
 
   const keys = useOnceKeys();
   const create = useMutation({
-    mutationFn: (text: string) =>
-      api.createChat(
-        { content: [{ type: "text", text }], workspace_id: workspace?.id ?? null, model_id: model, mode },
-        keys.keyFor(text),
-      ),
+    mutationFn: ({ text, files }: { text: string; files: FilePart[] }) => {
+      const content = saying(text, files);
+      return api.createChat(
+        { content, workspace_id: workspace?.id ?? null, model_id: model, mode },
+        keys.keyFor(JSON.stringify(content)),
+      );
+    },
     onSuccess: ({ chat }) => {
       keys.worked();
       save(LAST_WORKSPACE, workspace?.id ?? null);
@@ -66,7 +69,12 @@ export function NewChatPage() {
           </p>
         )}
         {create.isError && <ProblemNote error={create.error} />}
-        <Composer draftKey="new" busy={false} onSend={(text) => create.mutateAsync(text)}>
+        <Composer
+          draftKey="new"
+          chatId={null}
+          busy={false}
+          onSend={(text, _, files) => create.mutateAsync({ text, files })}
+        >
           <select
             className="workspace-select"
             aria-label={t.chat.workspace}

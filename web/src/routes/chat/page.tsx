@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef } from "react";
 import { api } from "../../lib/api/calls";
 import { useOnceKeys } from "../../lib/api/once";
 import { chatQuery, modelsQuery, workspacesQuery } from "../../lib/api/queries";
-import type { Busy, Mode } from "../../lib/api/types";
+import type { Busy, FilePart, Mode } from "../../lib/api/types";
 import { useChatLive } from "../../lib/live/chat-live";
 import { markSeen } from "../../lib/live/seen";
 import { t } from "../../lib/text/en";
@@ -19,6 +19,7 @@ import { PlanDock } from "./actions/plan";
 import { Announcer } from "./announcer";
 import { ChatHeader } from "./header";
 import { Composer } from "./composer";
+import { saying } from "./files/saying";
 import { durableItems } from "./items";
 import { ModePicker, modeOf } from "./mode-picker";
 import { ModelPicker } from "./model-picker";
@@ -56,8 +57,10 @@ function Chat({ id }: { id: string }) {
 
   const keys = useOnceKeys();
   const send = useMutation({
-    mutationFn: ({ text, how }: { text: string; how: Busy }) =>
-      api.send(id, { content: [{ type: "text", text }], busy: how }, keys.keyFor(text)),
+    mutationFn: ({ text, how, files }: { text: string; how: Busy; files: FilePart[] }) => {
+      const content = saying(text, files);
+      return api.send(id, { content, busy: how }, keys.keyFor(JSON.stringify(content)));
+    },
     onSuccess: () => keys.worked(),
   });
   const stop = useMutation({ mutationFn: () => api.interrupt(id) });
@@ -108,7 +111,8 @@ function Chat({ id }: { id: string }) {
           busy={busy}
           stopping={chat.status === "interrupting" || stop.isPending}
           archived={head?.archived ?? false}
-          onSend={(text, how) => send.mutateAsync({ text, how })}
+          chatId={id}
+          onSend={(text, how, files) => send.mutateAsync({ text, how, files })}
           onStop={() => stop.mutate()}
         >
           <ModePicker value={modeOf(head?.mode)} workspace={workspace} onPick={(mode) => setMode.mutate(mode)} />

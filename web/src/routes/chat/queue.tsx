@@ -5,7 +5,10 @@ import type { QueuedView } from "../../lib/api/types";
 import { firstLine } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { Button, IconButton } from "../../lib/ui/button";
+import { Icon } from "../../lib/ui/icon";
 import { ProblemNote } from "../../lib/ui/states";
+import { saying } from "./files/saying";
+import { filesIn } from "./files/shown";
 import { textOf } from "./items";
 
 /** What waits to be said, in order. The stream renews it, nothing is changed here. */
@@ -27,7 +30,13 @@ export function Queue({ chatId, items }: { chatId: string; items: readonly Queue
               <Rewrite chatId={chatId} item={item} onDone={() => setEditing(null)} />
             ) : (
               <>
-                <span className="clip">{firstLine(textOf(item.content))}</span>
+                <span className="clip">{firstLine(textOf(item.content)) || namesOf(item)}</span>
+                {filesIn(item.content).length > 0 && (
+                  <span className="queue-files num" title={namesOf(item)}>
+                    <Icon name="attach" size={14} /> {filesIn(item.content).length}
+                    <span className="sr-only">{namesOf(item)}</span>
+                  </span>
+                )}
                 <Button look="quiet" disabled={promote.isPending} onClick={() => promote.mutate(item.id)}>
                   {t.chat.sendNow}
                 </Button>
@@ -64,10 +73,13 @@ export function Queue({ chatId, items }: { chatId: string; items: readonly Queue
   );
 }
 
+const namesOf = (item: QueuedView) => filesIn(item.content).map((file) => file.name).join(", ");
+
 function Rewrite({ chatId, item, onDone }: { chatId: string; item: QueuedView; onDone: () => void }) {
   const [text, setText] = useState(textOf(item.content));
+  const files = filesIn(item.content);
   const save = useMutation({
-    mutationFn: () => api.editQueued(chatId, item.id, { content: [{ type: "text", text }] }),
+    mutationFn: () => api.editQueued(chatId, item.id, { content: saying(text.trim() ? text : "", files) }),
     onSuccess: onDone,
   });
   return (
@@ -87,7 +99,7 @@ function Rewrite({ chatId, item, onDone }: { chatId: string; item: QueuedView; o
       />
       {save.isError && <ProblemNote error={save.error} />}
       <div className="form-actions">
-        <Button type="submit" look="primary" busy={save.isPending} disabled={!text.trim()}>
+        <Button type="submit" look="primary" busy={save.isPending} disabled={!text.trim() && files.length === 0}>
           {t.common.save}
         </Button>
         <Button look="quiet" onClick={onDone}>

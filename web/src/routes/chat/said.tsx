@@ -6,6 +6,8 @@ import { clock } from "../../lib/text/format";
 import { t } from "../../lib/text/en";
 import { Button, CopyButton, IconButton } from "../../lib/ui/button";
 import { ProblemNote } from "../../lib/ui/states";
+import { saying } from "./files/saying";
+import { Files, filesIn } from "./files/shown";
 import type { UserItem } from "./items";
 
 interface UserArticleProps {
@@ -27,7 +29,7 @@ export const UserArticle = memo(function UserArticle({ item, position, size }: U
         </h2>
         {message.label && <span className="turn-label ink-3 clip">{message.label}</span>}
         {message.branch && <Branches message={message} />}
-        <CopyButton text={item.text} />
+        {item.text && <CopyButton text={item.text} />}
         <button type="button" className="copy" onClick={() => setEditing(!editing)} aria-expanded={editing}>
           {t.chat.edit}
         </button>
@@ -35,7 +37,10 @@ export const UserArticle = memo(function UserArticle({ item, position, size }: U
       {editing ? (
         <Edit message={message} text={item.text} onDone={() => setEditing(false)} />
       ) : (
-        <div className="said-text">{item.text}</div>
+        <>
+          {item.text && <div className="said-text">{item.text}</div>}
+          <Files chatId={message.chat_id} files={filesIn(message.content)} />
+        </>
       )}
     </article>
   );
@@ -73,8 +78,10 @@ function Branches({ message }: { message: MessageView }) {
 
 function Edit({ message, text: before, onDone }: { message: MessageView; text: string; onDone: () => void }) {
   const [text, setText] = useState(before);
+  const files = filesIn(message.content);
   const edit = useMutation({
-    mutationFn: () => api.editMessage(message.chat_id, message.id, text),
+    // The files stay with the message.
+    mutationFn: () => api.editMessage(message.chat_id, message.id, saying(text.trim() ? text : "", files)),
     onSuccess: onDone,
   });
   return (
@@ -92,10 +99,11 @@ function Edit({ message, text: before, onDone }: { message: MessageView; text: s
         value={text}
         onChange={(e) => setText(e.target.value)}
       />
+      <Files chatId={message.chat_id} files={files} />
       <p className="ink-2">{t.chat.editHint}</p>
       {edit.isError && <ProblemNote error={edit.error} />}
       <div className="form-actions">
-        <Button type="submit" look="primary" busy={edit.isPending} disabled={!text.trim()}>
+        <Button type="submit" look="primary" busy={edit.isPending} disabled={!text.trim() && files.length === 0}>
           {t.chat.editRun}
         </Button>
         <Button look="quiet" onClick={onDone}>

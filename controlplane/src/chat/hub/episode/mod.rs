@@ -394,7 +394,9 @@ fn kind_of(part: &Part) -> PreviewKind {
         Part::Reasoning { .. } => PreviewKind::Reasoning,
         Part::ToolCall { .. } => PreviewKind::ToolCall,
         Part::ToolResult { .. } => PreviewKind::ToolResult,
-        Part::Text { .. } | Part::Notice { .. } | Part::AgentReport { .. } => PreviewKind::Text,
+        Part::Text { .. } | Part::File { .. } | Part::Notice { .. } | Part::AgentReport { .. } => {
+            PreviewKind::Text
+        }
         Part::Compaction { .. } => PreviewKind::Compaction,
     }
 }
@@ -419,6 +421,7 @@ fn weight(part: &Part) -> usize {
             | Part::Reasoning { text }
             | Part::Notice { text, .. }
             | Part::AgentReport { text, .. } => text.len(),
+            Part::File { file } => file.name.len() + 256,
             Part::Compaction { mark } => mark.summary.len(),
             Part::ToolCall { args, .. } => of(args),
             Part::ToolResult { result, .. } => of(result),
