@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use agentd::options::{Cli, Command, LogFormat};
+use agentd::options::{Cli, LogFormat};
 use agentd::process::FORKER_ARGUMENT;
 use clap::Parser;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -18,11 +18,13 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
-    // Prints help and usage errors by itself: exit code 0 or 2.
-    let cli = Cli::parse();
-    if matches!(cli.command, Command::Run(_)) {
+    // Before the arguments are parsed, which would be done twice. Another command that has such an argument
+    // is none the worse.
+    if std::env::args_os().any(|argument| argument == "run") {
         agentd::resident::begin_with_one_heap();
     }
+    // Prints help and usage errors by itself: exit code 0 or 2.
+    let cli = Cli::parse();
     start_logging(&cli);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -141,7 +141,7 @@ async fn counted(postgres: Option<&Postgres>) -> Result<Samples> {
     let setting = Setting { database_url: database_url.clone(), ..Setting::default() };
     let mut product = Programs::start(setting).await?;
     let steps = sized(20, 2);
-    let mut asked: Vec<_> = (0..steps).map(|_| json!([execute("true")])).collect();
+    let mut asked: Vec<_> = (0..steps).map(|n| json!([execute(&format!("true {n}"))])).collect();
     asked.push(json!([{"say": "Done."}]));
     let scenario = json!({"turns": [
         {"match": "work", "steps": asked}, {"match": "talk", "steps": [[{"say": "Done."}]]},

@@ -275,7 +275,15 @@ impl Driver {
     async fn finish(&self) {
         self.keeper.release().await;
         self.process.detail().keeper = None;
-        self.service.supervisor.remove(self.process.id());
+        let (id, service) = (self.process.id(), Arc::clone(&self.service));
+        if self.process.started.sandbox.is_some() {
+            // Who sees the end sees that nothing is left behind.
+            service.supervisor.remove(id);
+        } else {
+            // Off the executor: whoever waits for the end is told first.
+            let remove = move || service.supervisor.remove(id);
+            self.lifecycle().blocking("process.remove", remove).await;
+        }
         self.service.table.settle(&self.process);
         tracing::debug!(process.id = %self.process.id(), "a process has ended");
     }

@@ -30,7 +30,7 @@ use super::machine::Phase;
 use super::restore::{OpenProcessesError, Restored};
 use super::service::{Admitted, ProcessService, keep_house};
 use super::stdin;
-use super::supervise::{KeeperProgram, Supervisor};
+use super::supervise::{KeeperProgram, Ordered, Supervisor};
 use super::table::Process;
 use super::{signal, tree, view};
 use crate::records::{Recorder, RecorderError, Urgency};
@@ -148,23 +148,23 @@ impl ProcessHandle {
             Admitted::New(process, launch) => (process, launch),
         };
         let recorded = shared.record_start(&process);
-        // Beside the disk, which both records wait for.
-        let prepared = async {
+        // Beside the disk, which both records wait for: a keeper that is ready to go.
+        let ordered = async {
             for _ in 0..TURNS_TO_THE_DISK {
                 tokio::task::yield_now().await;
             }
-            shared.supervisor.prepare_order(process.id(), &launch, &shared.output_dir)
+            shared.supervisor.order(process.id(), &launch, &shared.output_dir)
         };
-        let (begun, recorded, prepared) = tokio::join!(begun, recorded, prepared);
+        let (begun, recorded, ordered) = tokio::join!(begun, recorded, ordered);
         if let Err(error) = begun.and(recorded) {
+            drop(ordered);
             shared.table.remove(process.id());
             shared.supervisor.remove(process.id());
             return Err(error);
         }
         fault::point("w3 process recorded");
         let mut phases = process.phase.subscribe();
-        let ordered = prepared.and_then(|order| shared.supervisor.order(order));
-        let watched = ordered.and_then(|stream| {
+        let watched = ordered.and_then(Ordered::go).and_then(|stream| {
             shared.watch(&process, stream, Attempt::of(&launch)).map_err(StartError::of_io)
         });
         if let Err(error) = watched {

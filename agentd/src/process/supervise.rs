@@ -6,9 +6,9 @@
 //! processes/keepers/<id>/record       what it wrote down
 //! ```
 //!
-//! A forker works off its orders and ends when its daemon has gone. The next daemon waits for that
-//! before it looks for keepers: so it sees all of them, and a start whose keeper wrote nothing down
-//! was provably never executed.
+//! A forker has its orders worked off and ends when its daemon has gone; it, its spare and each keeper
+//! that was not told to go hold the lock. The next daemon waits for that before it looks for keepers:
+//! so it sees all of them, and a start whose keeper wrote nothing down was provably never executed.
 
 use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -44,8 +44,6 @@ pub const FORKER_ARGUMENT: &str = "keeper-forker";
 const FORKER_ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// Room that is kept for a keeper's record: all that it ever writes down.
 const RECORD_BYTES: u64 = 4 * 1024;
-/// Connections that wait for a keeper to accept; there is one daemon.
-const BACKLOG: i32 = 4;
 
 /// Descriptors that no process is started with: the daemon needs some to answer, to read output and to
 /// end what runs.
@@ -75,16 +73,25 @@ struct Forker {
     child: Child,
 }
 
-/// Everything of an order for a keeper; it runs nothing.
-pub(super) struct PreparedOrder {
-    /// The daemon's end of the link, and the keeper's.
-    ours: UnixStream,
-    theirs: UnixStream,
-    image: OwnedFd,
+/// A keeper that has its order, and executes nothing before [`go`](Ordered::go). Dropped, it leaves.
+pub(super) struct Ordered {
+    /// The daemon's end.
+    link: UnixStream,
     listener: OwnedFd,
     record: File,
-    cwd: OwnedFd,
-    data: Option<OwnedFd>,
+}
+
+impl Ordered {
+    /// Lets the keeper execute its program: the start is durable. Gives the daemon's end of the link
+    /// to it; whether the program runs is told there.
+    pub(super) fn go(self) -> Result<UnixStream, StartError> {
+        let fds = [self.listener.as_fd(), self.record.as_fd()];
+        match super::keeper::send(&self.link, &fds) {
+            // Also one that has gone: what it noted decides.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(self.link),
+            Err(error) => Err(StartError::of_io(error.into())),
+        }
+    }
 }
 
 impl KeeperProgram {
@@ -146,16 +153,16 @@ impl Supervisor {
         &self.boot_id
     }
 
-    /// Prepares an order for a keeper that executes `launch`: all that can be done while the start is
-    /// not durable yet. What it makes on disk goes with [`remove`](Self::remove).
-    pub(super) fn prepare_order(
+    /// Orders a keeper for `launch`: all that can be done while the start is not durable yet. What it
+    /// makes on disk goes with [`remove`](Self::remove).
+    pub(super) fn order(
         &self,
         process: ProcessId,
         launch: &Launch,
         output_dir: &Path,
-    ) -> Result<PreparedOrder, StartError> {
-        let (ours, theirs) = UnixStream::pair().map_err(StartError::of_io)?;
-        if is_reserved(&ours) {
+    ) -> Result<Ordered, StartError> {
+        let (link, theirs) = UnixStream::pair().map_err(StartError::of_io)?;
+        if is_reserved(&link) {
             return Err(StartError::TooManyOpenFiles);
         }
         let program: &CString = launch
@@ -175,24 +182,13 @@ impl Supervisor {
             .sandboxed(self.prepare_sandbox(process, launch)?);
         let image = image::write(head, program, &launch.argv, &launch.env);
         let image = image.map_err(StartError::of_io)?;
-        let cwd = launch.cwd.fd.try_clone().map_err(StartError::of_io)?;
-        let (listener, record) = self.prepare(process).map_err(StartError::of_io)?;
-        Ok(PreparedOrder { ours, theirs, image, listener, record, cwd, data })
-    }
-
-    /// Orders the keeper. Gives the daemon's end of the link to it; whether the program runs is told
-    /// there.
-    pub(super) fn order(&self, order: PreparedOrder) -> Result<UnixStream, StartError> {
-        let mut fds: Vec<BorrowedFd<'_>> = vec![
-            order.image.as_fd(),
-            order.theirs.as_fd(),
-            order.listener.as_fd(),
-            order.record.as_fd(),
-            order.cwd.as_fd(),
-        ];
-        fds.extend(order.data.as_ref().map(AsFd::as_fd));
+        let mut fds: Vec<BorrowedFd<'_>> =
+            vec![image.as_fd(), theirs.as_fd(), launch.cwd.fd.as_fd()];
+        fds.extend(data.as_ref().map(AsFd::as_fd));
         self.send(&fds).map_err(StartError::of_io)?;
-        Ok(order.ours)
+        // Beside the keeper, which needs them when it goes.
+        let (listener, record) = self.prepare(process).map_err(StartError::of_io)?;
+        Ok(Ordered { link, listener, record })
     }
 
     /// Whether and by which means processes can be sandboxed; the error says to people why not.
@@ -214,7 +210,7 @@ impl Supervisor {
         Ok(Some(SandboxPlan { facts, scratch }))
     }
 
-    /// The directory of one keeper: its socket, listening, and its record, empty.
+    /// The directory of one keeper: its socket, at which it is to listen, and its record, empty.
     fn prepare(&self, process: ProcessId) -> io::Result<(OwnedFd, File)> {
         let path = self.dir_of(process);
         create_private(&path)?;
@@ -232,7 +228,6 @@ impl Supervisor {
         let (flags, stream) = (SocketFlags::CLOEXEC, SocketType::STREAM);
         let listener = rustix::net::socket_with(AddressFamily::UNIX, stream, flags, None)?;
         rustix::net::bind(&listener, &socket_in(&dir)?)?;
-        rustix::net::listen(&listener, BACKLOG)?;
         Ok((listener, record))
     }
 

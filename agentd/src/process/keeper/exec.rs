@@ -1,5 +1,6 @@
 //! The one fork and exec of a keeper: a session of its own, a control group of its own, three
-//! descriptors, nothing else.
+//! descriptors, nothing else. In two steps: the child is *armed* while the disk works, and executes
+//! nothing until it is *released*, when the start is on record.
 //!
 //! The program is born in its group: `clone3` costs nothing, and to move it there later would make
 //! every fork of the machine wait. What may not be cloned so moves itself before it is executed.
@@ -89,13 +90,28 @@ fn connect(image: &Image, file: Option<OwnedFd>) -> Result<Connected, Refusal> {
     Ok(Connected { stdout, stderr, stdin, terminal, child_stdin, child_stdout, child_stderr })
 }
 
-/// Executes `image` in the directory `cwd` and in `group`. Returns when it runs, or why it does not.
-pub(super) fn execute(
+/// A child that has everything its program is to have, and waits to become it.
+pub(super) struct Armed {
+    pid: Pid,
+    is_born: bool,
+    /// What the child tells when it does not become its program; closed when it does.
+    told: OwnedFd,
+    /// A byte lets it go, its end tells it to end.
+    go: OwnedFd,
+    stdout: OwnedFd,
+    stderr: Option<OwnedFd>,
+    stdin: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+}
+
+/// Makes a child that will execute `image` in the directory `cwd` and in `group`, and that executes
+/// nothing before [`Armed::release`].
+pub(super) fn arm(
     image: &Image,
     cwd: &OwnedFd,
     file: Option<OwnedFd>,
     group: Option<BorrowedFd<'_>>,
-) -> Result<Executed, Refusal> {
+) -> Result<Armed, Refusal> {
     let prepared = image.head.sandbox.as_ref().map(Prepared::new).transpose();
     let prepared = prepared.map_err(|error| Refusal {
         is_sandbox: true,
@@ -106,6 +122,7 @@ pub(super) fn execute(
     let Connected { stdout, stderr, stdin, terminal, .. } = connected;
     let Connected { child_stdin, child_stdout, child_stderr, .. } = connected;
     let (told, tell) = pipe()?;
+    let (goes, go) = pipe()?;
     let child = Ends {
         // The keeper's own standard input is /dev/null.
         stdin: child_stdin.as_ref().map_or(0, AsRawFd::as_raw_fd),
@@ -114,6 +131,8 @@ pub(super) fn execute(
         is_terminal: terminal.is_some(),
         cwd: cwd.as_raw_fd(),
         tell: tell.as_raw_fd(),
+        goes: goes.as_raw_fd(),
+        go: go.as_raw_fd(),
         enter: -1,
     };
     let pointers = image.pointers();
@@ -134,18 +153,35 @@ pub(super) fn execute(
         }
     };
     // The child's ends close here, so that the end of the output can be seen.
-    drop((child_stdin, child_stdout, child_stderr, tell));
+    drop((child_stdin, child_stdout, child_stderr, tell, goes));
     let pid = Pid::from_raw(pid).ok_or_else(|| refusal(false, libc::ESRCH))?;
-    if let Some(refusal) = refused(&told) {
-        // It has told why and ends.
-        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
-        return Err(refusal);
+    Ok(Armed { pid, is_born, told, go, stdout, stderr, stdin, terminal })
+}
+
+impl Armed {
+    /// Lets it become its program. Returns when it runs, or why it does not.
+    pub(super) fn release(self, group: Option<BorrowedFd<'_>>) -> Result<Executed, Refusal> {
+        let Self { pid, is_born, told, go, stdout, stderr, stdin, terminal } = self;
+        // One that has ended has told why.
+        let _ = rustix::io::write(&go, &[1]);
+        drop(go);
+        if let Some(refusal) = refused(&told) {
+            // It has told why and ends.
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            return Err(refusal);
+        }
+        for ours in [Some(&stdout), stderr.as_ref(), stdin.as_ref()].into_iter().flatten() {
+            let _ = rustix::io::ioctl_fionbio(ours, true);
+        }
+        let is_member = is_born || group.is_some_and(|group| is_in(group, pid));
+        Ok(Executed { pid, stdout, stderr, stdin, terminal, is_member })
     }
-    for ours in [Some(&stdout), stderr.as_ref(), stdin.as_ref()].into_iter().flatten() {
-        let _ = rustix::io::ioctl_fionbio(ours, true);
+
+    /// Ends it: it never was a program.
+    pub(super) fn disarm(self) {
+        drop(self.go);
+        let _ = rustix::process::waitpid(Some(self.pid), rustix::process::WaitOptions::empty());
     }
-    let is_member = is_born || group.is_some_and(|group| is_in(group, pid));
-    Ok(Executed { pid, stdout, stderr, stdin, terminal, is_member })
 }
 
 /// A fork whose child is in `group` from the start: 0 in the child.
@@ -189,6 +225,9 @@ struct Ends {
     is_terminal: bool,
     cwd: RawFd,
     tell: RawFd,
+    /// Where the word to go comes, and the keeper's end of it.
+    goes: RawFd,
+    go: RawFd,
     /// `cgroup.procs` of the group to enter; negative: none.
     enter: RawFd,
 }
@@ -239,6 +278,9 @@ fn become_program(image: &Pointers<'_>, ends: &Ends, sandbox: Option<&Prepared>)
             libc::sigprocmask(libc::SIG_SETMASK, &raw const nothing, std::ptr::null_mut());
             // Kernels before 5.11 do not know it; everything a keeper opens has the flag anyway.
             libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+            // Else the end of the keeper would never be seen here.
+            libc::close(ends.go);
+            await_go(ends.goes);
             stage = STAGE_SANDBOX;
             // Last: nothing that comes before is for the program to do.
             if sandbox.is_none_or(|sandbox| sandbox.enforce()) {
@@ -249,6 +291,22 @@ fn become_program(image: &Pointers<'_>, ends: &Ends, sandbox: Option<&Prepared>)
         let told = [stage, *libc::__errno_location()];
         libc::write(ends.tell, told.as_ptr().cast(), size_of_val(&told));
         libc::_exit(127)
+    }
+}
+
+/// Waits for the word to go; the end of the keeper, or of the start, is the end of this process.
+#[expect(unsafe_code, reason = "system calls between fork and exec")]
+unsafe fn await_go(goes: RawFd) {
+    // SAFETY: a read of one byte into one that lives.
+    unsafe {
+        let mut byte = 0_u8;
+        loop {
+            match libc::read(goes, (&raw mut byte).cast(), 1) {
+                1 => return,
+                -1 if *libc::__errno_location() == libc::EINTR => {}
+                _ => libc::_exit(0),
+            }
+        }
     }
 }
 

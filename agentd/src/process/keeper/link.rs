@@ -108,13 +108,17 @@ impl Link {
         Ok(())
     }
 
-    /// Everything that has come.
+    /// Everything that has come. What a daemon said last counts, also when it has gone since: the end
+    /// is told by the next call.
     pub(super) fn requests(&mut self) -> Result<Vec<Request>, Gone> {
         let mut bytes = [0; 4096];
         let mut requests = Vec::new();
         loop {
             match rustix::io::read(&self.socket, &mut bytes) {
-                Ok(0) => return Err(Gone),
+                Ok(0) | Err(_) if !requests.is_empty() => return Ok(requests),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(requests),
+                Ok(0) | Err(_) => return Err(Gone),
                 Ok(read) => {
                     self.decoder.push(&bytes[..read]);
                     while let Some(frame) = self.decoder.next_frame().map_err(|_| Gone)? {
@@ -125,9 +129,6 @@ impl Link {
                         return Ok(requests);
                     }
                 }
-                Err(Errno::AGAIN) => return Ok(requests),
-                Err(Errno::INTR) => {}
-                Err(_) => return Err(Gone),
             }
         }
     }

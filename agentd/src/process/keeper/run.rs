@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use super::ending::Ending;
 use super::exec::{self, Executed};
 use super::flow::{Flow, Fresh};
+use super::forker::{Taken, receive_fds};
 use super::image::{Head, Image};
 use super::input::Input;
 use super::link::Link;
@@ -37,14 +38,61 @@ use crate::resident::Code;
 /// After this a process is one that stays, and its keeper one that mostly waits.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// Connections that wait for a keeper to accept; there is one daemon.
+const BACKLOG: i32 = 4;
+
 /// What a keeper is made of: descriptors that the daemon has prepared.
 pub(super) struct Order {
     pub(super) image: OwnedFd,
     pub(super) link: OwnedFd,
-    pub(super) listener: OwnedFd,
-    pub(super) record: OwnedFd,
     pub(super) cwd: OwnedFd,
     pub(super) file: Option<OwnedFd>,
+}
+
+/// What every keeper needs, whatever its order: it stands apart from its daemon.
+pub(super) struct Apart {
+    children: SignalFd,
+}
+
+impl Apart {
+    /// Of this process, which no signal for others ends from here on.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let _ = rustix::process::setsid();
+        // What the process leaves behind stays beneath its keeper.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        Ok(Self { children: watch_children()? })
+    }
+}
+
+/// The word to go, with where a later daemon finds the keeper: a socket that does not listen yet, and
+/// the file of its notes.
+struct Go {
+    listener: OwnedFd,
+    record: File,
+}
+
+impl Go {
+    /// Waits for it. None: the start was not made durable, or the daemon is gone.
+    fn wait(link: &OwnedFd) -> std::io::Result<Option<Self>> {
+        let mut fds = receive_fds(link)?.into_iter().flatten();
+        let (listener, record) = (fds.next(), fds.next());
+        Ok(listener.zip(record).map(|(listener, record)| Self { listener, record: record.into() }))
+    }
+
+    fn is_there(link: &OwnedFd) -> bool {
+        let mut fds = [PollFd::new(link, PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// From here on a later daemon finds the keeper, and what it noted.
+    fn take(mut self) -> std::io::Result<Self> {
+        fault::point("w3 keeper to go");
+        rustix::net::listen(&self.listener, BACKLOG)?;
+        // Before the exec: without this note nothing was ever executed.
+        record::append(&mut self.record, &Note::Begun)?;
+        fault::point("w3 keeper begun");
+        Ok(self)
+    }
 }
 
 /// Whom it looks after, and everything it holds for that.
@@ -91,17 +139,41 @@ pub(super) struct Keeper {
 }
 
 /// Keeps one process from its start to its end, and to the moment at which a daemon knows of it.
-pub(super) fn keep(order: Order, code: Code) -> std::io::Result<()> {
-    let Order { image, link, listener, record, cwd, file } = order;
+///
+/// `lock` is let go when a later daemon can find the keeper.
+pub(super) fn keep(
+    order: Order,
+    apart: Apart,
+    taken: Taken,
+    lock: OwnedFd,
+    code: Code,
+) -> std::io::Result<()> {
+    let Order { image, link, cwd, file } = order;
     let _ = rustix::thread::set_name(c"agentd-keeper");
-    let _ = rustix::process::setsid();
-    // What the process leaves behind stays beneath its keeper.
-    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    let children = watch_children()?;
     let image = Image::read(image)?;
     let head = image.head.clone();
     // An interactive shell ignores what asks others to end.
     let polite = if head.terminal.is_some() { Hint::HUP } else { Hint::TERM };
+    let ending = Ending::new(head.groups.clone(), polite);
+    fault::point("w3 keeper ordered");
+    let armed = exec::arm(&image, &cwd, file, ending.group());
+    // A fork beside a start costs it time: before the wait, or when the program runs.
+    let mut untold = Some(taken);
+    if !Go::is_there(&link) {
+        untold.take().map(Taken::tell);
+    }
+    let gone = match Go::wait(&link) {
+        Ok(Some(go)) => go.take().map(Some),
+        other => other,
+    };
+    let Ok(Some(Go { listener, record })) = gone else {
+        if let Ok(armed) = armed {
+            armed.disarm();
+        }
+        ending.leave();
+        return gone.map(drop);
+    };
+    drop(lock);
     let budget = Arc::new(Budget::new(u64::MAX));
     let log = OutputLog::new(
         head.output_dir.as_path().into(),
@@ -134,24 +206,22 @@ pub(super) fn keep(order: Order, code: Code) -> std::io::Result<()> {
         listener,
         link: Some(Link::new(link)),
         has_news: false,
-        record: File::from(record),
+        record,
         signalled: VecDeque::new(),
-        ending: Ending::new(image.head.groups.clone(), polite),
+        ending,
         facts: ProcessFacts::default(),
-        children,
+        children: apart.children,
         clock: SystemClock,
     };
-    // Before the exec: without this note nothing was ever executed.
-    fault::point("w3 keeper ordered");
-    record::append(&mut keeper.record, &Note::Begun)?;
-    fault::point("w3 keeper begun");
-    let event = match exec::execute(&image, &cwd, file, keeper.ending.group()) {
+    let event = match armed.and_then(|armed| armed.release(keeper.ending.group())) {
         Ok(executed) => keeper.take_over(executed),
         Err(refusal) => keeper.refused(refusal),
     };
     drop((image, cwd));
     keeper.greet();
     keeper.apply(event);
+    keeper.tell();
+    untold.map(Taken::tell);
     while keeper.machine.phase() != Phase::Left || keeper.ending.is_active() {
         keeper.turn();
     }
