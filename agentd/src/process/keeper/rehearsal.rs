@@ -45,8 +45,9 @@ pub(super) fn rehearse() {
         typed: Vec::new(),
     };
     let status = |life| {
-        let (output, facts) = (log.state(), ProcessFacts::default());
-        Said::Status(Box::new(Status { life, output, pipes: vec![0, 0], facts, terminal: None }))
+        let (output, facts, fresh) = (log.state(), ProcessFacts::default(), Vec::new());
+        let pipes = vec![0, 0];
+        Said::Status(Box::new(Status { life, output, pipes, facts, terminal: None, fresh }))
     };
     let running = Life::Running(Leader { start_time, ..leader.clone() });
     let ended = Life::Ended { leader: leader.clone(), exit, ago_ms: 0 };

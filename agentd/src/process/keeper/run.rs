@@ -160,7 +160,7 @@ pub(super) fn keep(
     // A fork beside a start costs it time: before the wait, or when the program runs.
     let mut untold = Some(taken);
     if !Go::is_there(&link) {
-        untold.take().map(Taken::tell);
+        untold.take().into_iter().for_each(Taken::tell);
     }
     let gone = match Go::wait(&link) {
         Ok(Some(go)) => go.take().map(Some),
@@ -221,7 +221,7 @@ pub(super) fn keep(
     keeper.greet();
     keeper.apply(event);
     keeper.tell();
-    untold.map(Taken::tell);
+    untold.into_iter().for_each(Taken::tell);
     while keeper.machine.phase() != Phase::Left || keeper.ending.is_active() {
         keeper.turn();
     }
