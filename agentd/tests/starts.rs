@@ -21,7 +21,7 @@ async fn a_keeper_that_is_not_told_to_go_executes_nothing() {
         let place = state.join("keepers").join(process_id.to_string());
         let refused = async {
             // The keeper has its order by now.
-            tokio::task::spawn_blocking(move || until_exists(&place)).await.unwrap();
+            bench.lifecycle.blocking("until it is ordered", move || until_exists(&place)).await;
             Err(WireError::refused(ErrorCode::JournalUnavailable, "not on record"))
         };
         let error = bench.processes.start(bench.op(), &request, refused).await.unwrap_err();
