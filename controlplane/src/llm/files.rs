@@ -18,8 +18,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use crate::chat::attachments::kind;
 use crate::chat::content::FileRef;
+use crate::chat::content::kind;
 
 const MIB: u64 = 1024 * 1024;
 /// Most bytes of a text file that a model is shown.

@@ -5,7 +5,6 @@
 //! [`CHUNK_BYTES`] of one upload or one download are in memory. An upload that ends early leaves
 //! nothing that anybody sees.
 
-pub mod kind;
 pub mod name;
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +14,7 @@ use ring::digest;
 use shared::ids::{AttachmentId, BlobId, ChatId, UserId};
 use shared::limits::ATTACHMENT_MAX_BYTES;
 
-use super::content::FileRef;
+use super::content::{FileRef, kind};
 use crate::store::attachments::{AttachmentRow, AttachmentStore, CHUNK_BYTES, Kept, NewAttachment};
 use crate::store::chats::ChatStore;
 use crate::store::{Store, StoreError};

@@ -15,7 +15,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::marks::Marks;
-use crate::chat::attachments::kind;
+use crate::chat::content::kind;
 use crate::chat::content::{FileRef, Part, Role};
 use crate::llm::{FileBudget, TEXT_SHOWN_BYTES};
 use crate::store::chats::MessageRow;

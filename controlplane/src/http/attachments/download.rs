@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use shared::ids::{AttachmentId, ChatId};
 
 use crate::app::App;
-use crate::chat::attachments::kind;
 use crate::chat::content::FileRef;
+use crate::chat::content::kind;
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
 use crate::http::query::Path;

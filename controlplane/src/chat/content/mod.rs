@@ -4,6 +4,8 @@
 //! (signed thinking, server-tool blocks) is kept beside the part as `raw`, byte for byte, so that
 //! it can go back unchanged; `raw` never leaves the server except towards that provider.
 
+pub mod kind;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::ids::{AttachmentId, ChatId};
