@@ -111,6 +111,9 @@ impl Part {
             let run = self.stage.stop_at(place).await.with_context(|| what.clone())?;
             self.stage.judge(&what, &run.turn, &run.chat).await?;
             tally.stops += 1;
+            if let Some(drain) = run.drain.filter(|drain| *drain > DRAIN_MAX / 4) {
+                println!("{what}: a drain of {drain:?}");
+            }
             tally.drains.extend(run.drain);
         }
         Ok(())

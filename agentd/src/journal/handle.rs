@@ -221,8 +221,15 @@ impl JournalHandle {
         let Shared { table, recorder, .. } = &*self.shared;
         match settlement {
             Settlement::NeverRan => {
-                let written = recorder.append(table.never_ran(op), Urgency::Finish, drop).await;
-                written.map_err(unavailable)
+                match recorder.append(table.never_ran(op), Urgency::Finish, drop).await {
+                    // The next start finds it interrupted once more, and that nothing came of it. A
+                    // full disk must not keep the daemon from its processes.
+                    Err(RecorderError::NoSpace) => {
+                        tracing::warn!(op.id = %op, "the disk is full; what never ran is not noted");
+                        Ok(())
+                    }
+                    written => written.map_err(unavailable),
+                }
             }
             Settlement::Ended(outcome) => self.shared.record_end(op, outcome).await,
         }

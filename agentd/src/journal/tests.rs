@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared::clock::SystemClock;
+use shared::fault::simulation::{Given, Held, Simulation, install};
+use shared::fault::{Access, Disk, Fate};
 use shared::ids::{IdSource, OpId};
 use shared::lifecycle::Lifecycle;
 use shared::protocol::call::Fence;
@@ -330,4 +332,58 @@ async fn rewrites_under_load_lose_nothing_and_keep_the_file_small() {
     for op in &kept {
         assert_eq!(run.answer(*op).await, ok(&format!("{op}{body}")));
     }
+}
+
+/// A disk that takes nothing, not even what had room set aside.
+struct FullDisk;
+
+impl Simulation for FullDisk {
+    fn pass(&self, _: &'static str) -> Option<Held<()>> {
+        None
+    }
+
+    fn rarely(&self, name: &'static str) -> bool {
+        name.starts_with("records: full")
+    }
+
+    fn ask(&self, _: Access) -> Held<Given> {
+        unreachable!("a journal is no database")
+    }
+
+    fn commit(&self, _: u64) -> Held<Fate> {
+        unreachable!("a journal is no database")
+    }
+
+    fn over(&self, _: u64) {}
+
+    fn disk(&self, _: &Path, _: Disk) {}
+}
+
+/// The simulator found it: a daemon whose disk took nothing more did not start, since it could not note
+/// what it knew: that an interrupted operation never ran.
+#[tokio::test]
+async fn a_disk_that_takes_nothing_does_not_keep_the_daemon_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let op: OpId = (&CountingIds::default() as &dyn IdSource).id();
+    let run = Run::open(dir.path());
+    let Admission::Begin(token) = run.begin(op).await else { panic!("it begins") };
+    run.lifecycle.stop_hard();
+    drop(token);
+    run.crash().await;
+    for _ in 0..2 {
+        let run = Run::open(dir.path());
+        assert_eq!(run.interrupted.len(), 1, "it was not noted, so it is found again");
+        let full = install(Arc::new(FullDisk));
+        run.journal.settle(op, Settlement::NeverRan).await.unwrap();
+        drop(full);
+        run.crash().await;
+    }
+    // With room again it may begin, and is noted.
+    let run = Run::open(dir.path());
+    run.journal.settle(op, Settlement::NeverRan).await.unwrap();
+    run.crash().await;
+    let run = Run::open(dir.path());
+    assert!(run.interrupted.is_empty());
+    assert!(matches!(run.begin(op).await, Admission::Begin(_)));
+    run.crash().await;
 }
