@@ -4,6 +4,7 @@
 //! touches is built, and the named test must fail; then it is taken back. Nothing of a bug is ever in
 //! the product. A unit test keeps the patches applicable.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -154,7 +155,9 @@ fn test(tree: &Path, build: &Path, bug: &Bug) -> Result<bool> {
 fn copy(root: &Path, tree: &Path) -> Result<()> {
     let mut list = Command::new("git");
     list.current_dir(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
-    for name in command::output(&mut list)?.split('\0').filter(|name| !name.is_empty()) {
+    let names = command::output(&mut list)?;
+    let names: BTreeSet<&str> = names.split('\0').filter(|name| !name.is_empty()).collect();
+    for name in &names {
         let (from, to) = (root.join(name), tree.join(name));
         let Ok(content) = std::fs::read(&from) else { continue };
         if std::fs::read(&to).is_ok_and(|there| there == content) {
@@ -165,7 +168,13 @@ fn copy(root: &Path, tree: &Path) -> Result<()> {
         std::fs::write(&to, content)?;
     }
     // A repository of its own, or git would look at the checkout around it.
-    command::run(Command::new("git").current_dir(tree).args(["init", "--quiet"]))
+    command::run(Command::new("git").current_dir(tree).args(["init", "--quiet"]))?;
+    // What has gone from the checkout, or has another name there.
+    let mut others = Command::new("git");
+    others.current_dir(tree).args(["ls-files", "-z", "--others", "--exclude-standard"]);
+    let there = command::output(&mut others)?;
+    let mut gone = there.split('\0').filter(|name| !name.is_empty() && !names.contains(name));
+    gone.try_for_each(|name| Ok(std::fs::remove_file(tree.join(name))?))
 }
 
 fn patch(root: &Path, bug: &Bug) -> PathBuf {
