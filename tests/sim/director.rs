@@ -54,6 +54,8 @@ struct State {
     idle: bool,
     waker: Option<Waker>,
     hash: DefaultHasher,
+    /// The hash and the steps of what is over.
+    result: Option<(u64, u64)>,
     /// Whether every line is printed, at once: a world may hang.
     traced: bool,
     steps: u64,
@@ -78,6 +80,7 @@ impl Director {
             idle: false,
             waker: None,
             hash: DefaultHasher::new(),
+            result: None,
             traced,
             steps: 0,
         })))
@@ -159,10 +162,16 @@ impl Director {
         self.lock().fired.clone()
     }
 
+    /// What happens from here on does not count: it is looked at, or given up in any order.
+    pub fn close(&self) {
+        let result = self.result();
+        self.lock().result = Some(result);
+    }
+
     /// The hash of everything that was noted, and how many tickets were drawn.
     pub fn result(&self) -> (u64, u64) {
         let state = self.lock();
-        (state.hash.finish(), state.steps)
+        state.result.unwrap_or_else(|| (state.hash.finish(), state.steps))
     }
 
     /// The power of the machine with these files fails: what was not synced may be gone.

@@ -167,18 +167,18 @@ fn world(order: &Order) -> Outcome {
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     runtime.spawn_blocking(move || stopped.recv());
     let parts = (director.clone(), profile);
-    let (wrong, (hash, steps)) = runtime.block_on(async {
+    let wrong = runtime.block_on(async {
         let mut world = World::new(seed, parts, &order.folder, order.place).await;
         let installed = install(Arc::new(director.clone()));
         let wrong = world.run().await.err();
-        // Before the end: what was still on its way then is given up in any order.
-        let result = director.result();
+        director.close();
         drop(installed);
         world.end().await;
-        (wrong, result)
+        wrong
     });
     drop(stop);
     drop(runtime);
+    let (hash, steps) = director.result();
     let points = director.points();
     let points = points.into_iter().map(|(name, fired)| (name.to_owned(), fired)).collect();
     Outcome { seed, wrong, hash, steps, points }

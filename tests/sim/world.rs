@@ -452,6 +452,7 @@ impl World {
 
     /// Everything equals everything.
     async fn compare(&mut self) -> Result<(), Wrong> {
+        self.director.close();
         self.viewers_agree().await?;
         for (chat, text, said) in self.people.said() {
             let times = oracle::times_said(&mut self.db, chat, &text).await?;
