@@ -30,7 +30,7 @@ fn commits_are_counted_and_measured_on_the_databases_that_are_there() -> Result<
 
 #[test]
 fn subscribing_to_a_long_chat_and_viewers_of_one_chat_are_measured() -> Result<()> {
-    ensure!(rows("viewers")?.len() == 4);
+    ensure!(rows("viewers")?.len() == 5);
     Ok(())
 }
 
